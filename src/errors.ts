@@ -1,0 +1,308 @@
+import { formatLsn, type Lsn } from './change/lsn.js'
+
+/**
+ * Every error that walcache hands to a caller. `code` is stable; the message says what happened, why, and
+ * what to do, and never contains a row's values, a key or a secret; `cause` keeps the original.
+ */
+export abstract class CacheError extends Error {
+  abstract readonly code: string
+  /** Whether the same attempt may succeed later without anybody changing anything. */
+  readonly transient: boolean = false
+
+  override get name(): string {
+    return this.constructor.name
+  }
+}
+
+/** An option that is malformed, contradicts another, or names what this version does not do. */
+export class OptionError extends CacheError {
+  readonly code = 'CACHE_OPTION'
+  constructor(
+    readonly option: string,
+    problem: string,
+    options?: ErrorOptions,
+  ) {
+    super(`Option "${option}": ${problem}`, options)
+  }
+}
+
+/** One thing that keeps the cache from starting, and what to do about it. */
+export interface SetupProblem {
+  /** A stable word for the kind, as in `missing-table`. */
+  readonly kind: string
+  /** `schema.table`, where the problem has one. */
+  readonly table?: string
+  readonly property?: string
+  readonly column?: string
+  /** What is wrong, why it matters, what to do. */
+  readonly message: string
+}
+
+/** The declared tables and the server do not fit: all problems found, in one error. */
+export class SetupError extends CacheError {
+  readonly code = 'CACHE_SETUP'
+  constructor(
+    readonly problems: readonly SetupProblem[],
+    options?: ErrorOptions,
+  ) {
+    const list = problems.map((problem) => `\n  - ${problemText(problem)}`).join('')
+    super(`The cache can't start: ${problems.length} problem${problems.length === 1 ? '' : 's'}.${list}`, options)
+  }
+}
+
+function problemText({ table, property, column, message }: SetupProblem): string {
+  const where = [
+    table === undefined ? undefined : `table ${table}`,
+    property === undefined ? undefined : `property ${property}`,
+    column === undefined ? undefined : `column ${column}`,
+  ].filter((part) => part !== undefined)
+  return where.length === 0 ? message : `${where.join(', ')}: ${message}`
+}
+
+/** The publication is missing or lacks tables, and this role may not mend it: `sql` is what its owner has to run. */
+export class PublicationError extends CacheError {
+  readonly code = 'CACHE_PUBLICATION'
+  constructor(
+    readonly publication: string,
+    problem: string,
+    readonly sql: string,
+    options?: ErrorOptions,
+  ) {
+    super(`Publication "${publication}": ${problem} Let a role that may do so run:\n${sql}`, options)
+  }
+}
+
+export type ConnectionFailure =
+  'authentication' | 'database' | 'host' | 'tls' | 'replication-right' | 'senders' | 'refused' | 'lost' | 'protocol'
+
+/** PostgreSQL could not be reached or talked to. `transient` tells whether trying again makes sense. */
+export class ConnectionError extends CacheError {
+  readonly code = 'CACHE_CONNECTION'
+  constructor(
+    readonly failure: ConnectionFailure,
+    message: string,
+    override readonly transient: boolean,
+    options?: ErrorOptions,
+  ) {
+    super(message, options)
+  }
+}
+
+/** The replication slot could not be made or used. */
+export class SlotError extends CacheError {
+  readonly code = 'CACHE_SLOT'
+  constructor(
+    readonly slot: string,
+    problem: string,
+    override readonly transient: boolean,
+    options?: ErrorOptions,
+  ) {
+    super(`Replication slot "${slot}": ${problem}`, options)
+  }
+}
+
+/** The change stream holds something that is not what the protocol says. */
+export class DecodeError extends CacheError {
+  readonly code = 'CACHE_DECODE'
+  constructor(
+    readonly decoder: string,
+    problem: string,
+    /** The frame's position, where it is known. */
+    readonly lsn?: Lsn,
+    options?: ErrorOptions,
+  ) {
+    super(
+      `The ${decoder} stream can't be decoded${lsn === undefined ? '' : ` at ${formatLsn(lsn)}`}: ${problem} ` +
+        `The cache starts over from a new slot; if it recurs, something between the server and this process alters the bytes.`,
+      options,
+    )
+  }
+}
+
+/** A change names a row or shape that contradicts what memory holds: the copy can't be trusted and is loaded anew. */
+export class DivergedError extends CacheError {
+  readonly code = 'CACHE_DIVERGED'
+  override readonly transient = true
+  constructor(
+    readonly table: string,
+    problem: string,
+    options?: ErrorOptions,
+  ) {
+    super(`Table ${table}: ${problem} The cache is being loaded anew.`, options)
+  }
+}
+
+/** A table, or all of them, would need more memory than allowed; the table is no longer answered from memory. */
+export class MemoryLimitError extends CacheError {
+  readonly code = 'CACHE_MEMORY_LIMIT'
+  constructor(
+    readonly table: string,
+    readonly limitBytes: number,
+    options?: ErrorOptions,
+  ) {
+    super(
+      `Table ${table} would need more than the ${limitBytes} bytes it may use, so it is not answered from memory. ` +
+        `Raise the "memory" option, map fewer columns, or leave the table out.`,
+      options,
+    )
+  }
+}
+
+export type NotLocalReason = 'key type' | 'table' | 'loading' | 'stale' | 'unknown key'
+
+/** Memory can't prove the answer to a read that must not leave the process. The asynchronous reads ask PostgreSQL instead. */
+export class NotLocalError extends CacheError {
+  readonly code = 'CACHE_NOT_LOCAL'
+  constructor(
+    readonly table: string,
+    readonly reason: NotLocalReason,
+    explanation: string,
+    options?: ErrorOptions,
+  ) {
+    super(`Table ${table} can't be read locally (${reason}): ${explanation}`, options)
+  }
+}
+
+/** Nothing shows that memory is younger than the read allows. */
+export class StaleError extends CacheError {
+  readonly code = 'CACHE_STALE'
+  override readonly transient = true
+  constructor(
+    readonly stalenessMs: number,
+    readonly maxStalenessMs: number,
+    options?: ErrorOptions,
+  ) {
+    super(
+      `Memory is ${Number.isFinite(stalenessMs) ? `shown to be at most ${Math.ceil(stalenessMs)} ms old` : 'of unknown age'}, ` +
+        `more than the ${maxStalenessMs} ms this read allows. The connection is watched and mended by itself; ` +
+        `until then raise maxStaleness, or set onStale to 'database' or 'serve'.`,
+      options,
+    )
+  }
+}
+
+/** The cache has not loaded its tables yet. */
+export class NotReadyError extends CacheError {
+  readonly code = 'CACHE_NOT_READY'
+  override readonly transient = true
+  constructor(options?: ErrorOptions) {
+    super(
+      'The cache has not loaded its tables yet. Await cache.ready(), or use the asynchronous reads, which ask PostgreSQL meanwhile.',
+      options,
+    )
+  }
+}
+
+/** The cache was closed, or gave up for the reason in `cause`. */
+export class ClosedError extends CacheError {
+  readonly code = 'CACHE_CLOSED'
+  constructor(options?: ErrorOptions) {
+    super(
+      options?.cause === undefined
+        ? 'The cache is closed. Open a new one to read again.'
+        : `The cache has stopped for good: ${options.cause instanceof Error ? options.cause.message : String(options.cause)}`,
+      options,
+    )
+  }
+}
+
+/** A snapshot outlived `snapshotMaxAgeMs` or was released; the versions it saw may be gone. */
+export class SnapshotTooOldError extends CacheError {
+  readonly code = 'CACHE_SNAPSHOT_TOO_OLD'
+  override readonly transient = true
+  constructor(why: string, options?: ErrorOptions) {
+    super(`The snapshot can't be read any more: ${why} Take a new one with cache.snapshot().`, options)
+  }
+}
+
+/** A key that can't be one of this table's: of the wrong type, or lacking a column. */
+export class KeyError extends CacheError {
+  readonly code = 'CACHE_KEY'
+  constructor(
+    readonly table: string,
+    problem: string,
+    options?: ErrorOptions,
+  ) {
+    super(`Key of table ${table}: ${problem}`, options)
+  }
+}
+
+/** `findUniqueOrThrow` found no row. */
+export class NotFoundError extends CacheError {
+  readonly code = 'CACHE_NOT_FOUND'
+  constructor(
+    readonly table: string,
+    options?: ErrorOptions,
+  ) {
+    super(`Table ${table} has no row with this key.`, options)
+  }
+}
+
+/** A text that is not a token of this database, or that names a position which this database can't have reached. */
+export class TokenError extends CacheError {
+  readonly code = 'CACHE_TOKEN'
+  constructor(problem: string, options?: ErrorOptions) {
+    super(`Token refused: ${problem}`, options)
+  }
+}
+
+/** The position that a token names was not reached in time. */
+export class WaitTimeoutError extends CacheError {
+  readonly code = 'CACHE_WAIT_TIMEOUT'
+  override readonly transient = true
+  constructor(
+    readonly timeoutMs: number,
+    options?: ErrorOptions,
+  ) {
+    super(
+      `The cache did not reach the token's position within ${timeoutMs} ms. See cache.health() for how far behind it is.`,
+      options,
+    )
+  }
+}
+
+/** Too many reads are waiting for PostgreSQL already: this one was not sent, so that a slow primary is not stampeded. */
+export class OverloadedError extends CacheError {
+  readonly code = 'CACHE_OVERLOADED'
+  override readonly transient = true
+  constructor(
+    readonly waiting: number,
+    options?: ErrorOptions,
+  ) {
+    super(
+      `${waiting} reads are waiting for PostgreSQL already, so this one was not sent. Shed load, or raise databaseGate.`,
+      options,
+    )
+  }
+}
+
+/** A read that fell through to PostgreSQL failed there. */
+export class DatabaseReadError extends CacheError {
+  readonly code = 'CACHE_DATABASE_READ'
+  override readonly transient = true
+  constructor(
+    readonly table: string,
+    options: ErrorOptions,
+  ) {
+    const state = (options.cause as { code?: unknown } | undefined)?.code
+    super(
+      `Table ${table} could not be read from PostgreSQL${typeof state === 'string' ? ` (${state})` : ''}; the cause has the details.`,
+      options,
+    )
+  }
+}
+
+/** The error of a failed assertion: walcache itself is wrong, nobody else can act on it. */
+export class InternalError extends CacheError {
+  readonly code = 'CACHE_INTERNAL'
+}
+
+/** States what must be true. */
+export function assert(condition: boolean, mustBeTrue: string): asserts condition {
+  if (!condition) throw new InternalError(`walcache is wrong about this: ${mustBeTrue}. Please report it.`)
+}
+
+/** `thrown` as an Error, whatever was thrown. */
+export function asError(thrown: unknown): Error {
+  return thrown instanceof Error ? thrown : new Error(String(thrown))
+}

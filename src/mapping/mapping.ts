@@ -1,0 +1,59 @@
+import type { ReplicaIdentity } from '../change/relation.js'
+
+/** A class declared with `@ReplicatedTable`, as a value. */
+export type EntityClass<Row extends object = object> = abstract new (...args: never[]) => Row
+
+/** A column that the cache keeps, as declared and as the catalogue has it. */
+export interface MappedColumn {
+  /** The property that rows have. */
+  readonly property: string
+  /** The column's name in the database, unquoted. */
+  readonly column: string
+  /** `pg_attribute.attnum`. */
+  readonly attnum: number
+  /** The declared type's OID: a domain's own. */
+  readonly typeOid: number
+  /** The type that a SELECT reports: domains resolved to their base. It chooses the parser. */
+  readonly baseTypeOid: number
+  /** The modifier that goes with the base type (a domain's own where the column has none), -1 if none. */
+  readonly typeModifier: number
+  /** As `format_type` spells it, for messages. */
+  readonly typeName: string
+  /** `pg_type.typtype` of the base type: `b` base, `e` enum, `c` composite, `r` range, `m` multirange. */
+  readonly typeKind: string
+  readonly notNull: boolean
+  /** False under a nondeterministic collation: equal texts may differ in bytes. True for types without collation. */
+  readonly deterministic: boolean
+  /** The caller's own `pg` text parser for the base type. */
+  readonly parse: (text: string) => unknown
+}
+
+/** How many rows of a table are kept. Only whole tables until bounded ones are built. */
+export type Residency = 'all'
+
+/** A declared table, checked against the catalogue: all that the layers above need to know about it. */
+export interface TableMapping {
+  /** `schema.table`, for messages. */
+  readonly name: string
+  readonly oid: number
+  readonly schema: string
+  readonly table: string
+  readonly replicaIdentity: ReplicaIdentity
+  /** What identifies the declaration: the class, or the object that `defineTable` returned. */
+  readonly declaration: object
+  /** Rows are made with this prototype; null for plain objects. */
+  readonly prototype: object | null
+  /** Makes a row of the user's own class from a plain one, where the declaration gives it. */
+  readonly construct: ((row: Readonly<Record<string, unknown>>) => object) | null
+  /** In SELECT order, that is by `attnum`. */
+  readonly columns: readonly MappedColumn[]
+  /** The primary key: positions in `columns`, in the key's own order. */
+  readonly key: readonly number[]
+  /** Declared secondary indexes: positions in `columns`. */
+  readonly indexes: readonly (readonly number[])[]
+  readonly keep: Residency
+  /** The planner's estimate; -1 if the table was never analysed. */
+  readonly estimatedRows: number
+  /** `relpages`-independent size: the main fork's length in blocks, for splitting the load. */
+  readonly blocks: number
+}

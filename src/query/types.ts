@@ -1,0 +1,111 @@
+import type { Lsn } from '../change/lsn.js'
+
+/** One value of a key: what `pg` gives for the column, or its text. */
+export type KeyValue = string | number | bigint | boolean | Date | Uint8Array
+
+/** A key of a table: the one column's value, or an object of all key properties (also for a single column). */
+export type Key<Row> = KeyValue | (Partial<Row> & object)
+
+/** Reads that never leave the process. What memory can't prove they refuse with an error that says why. */
+export interface LocalReads<Row> {
+  /**
+   * The row with this key; undefined only if it is known that there is none. Frozen, and shared between readers.
+   *
+   * @throws {NotLocalError} if memory can't prove the answer. @throws {StaleError} if it may be too old.
+   * @throws {KeyError} for a key that can't be one of this table's. @throws {ClosedError} after `close`.
+   */
+  get(key: Key<Row>): Row | undefined
+  /** The rows of these keys, in their order, undefined where there is none. */
+  getMany(keys: readonly Key<Row>[]): (Row | undefined)[]
+  has(key: Key<Row>): boolean
+  /** How many rows the table has. */
+  readonly size: number
+  /**
+   * All rows, in no particular order, as of the commit visible when the iteration began.
+   *
+   * On a table (not a snapshot) the loop must end in the same synchronous run: an iteration that is carried on after an `await` throws
+   * SnapshotTooOldError as soon as another commit has been published. Use a snapshot for longer ones.
+   */
+  [Symbol.iterator](): IterableIterator<Row>
+}
+
+export interface ReadOptions {
+  /** Milliseconds; overrides the cache's `maxStaleness` for this read. */
+  readonly maxStaleness?: number
+  /** What to do when memory may be older than that. */
+  readonly onStale?: 'throw' | 'database' | 'serve'
+  /** What to do when memory can't prove the answer. */
+  readonly onUnknown?: 'throw' | 'database'
+  /** A token: the read is at or after its position. */
+  readonly after?: string
+  readonly signal?: AbortSignal
+}
+
+export interface FindUnique<Row> extends ReadOptions {
+  /** The key's properties. */
+  readonly where: Partial<Row>
+}
+
+/** One row's change, as one commit made it. */
+export interface RowChange<Row> {
+  readonly kind: 'insert' | 'update' | 'delete'
+  /** Null for an insert. */
+  readonly old: Row | null
+  /** Null for a delete. */
+  readonly new: Row | null
+  /** The commit's position: a token. */
+  readonly position: string
+  /** The commit's end as a log position. */
+  readonly lsn: Lsn
+  /** Whether this is the commit's last change of this table. */
+  readonly last: boolean
+}
+
+/** The table was emptied by TRUNCATE. */
+export interface TruncateChange {
+  readonly kind: 'truncate'
+  readonly position: string
+  readonly lsn: Lsn
+  readonly last: boolean
+}
+
+/** Changes before `position` were not delivered: the reader was too slow, or the cache had to load anew. Read the table again. */
+export interface ChangeGap {
+  readonly kind: 'gap'
+  readonly reason: 'slow reader' | 'reload'
+  readonly position: string
+}
+
+export type TableChange<Row> = RowChange<Row> | TruncateChange | ChangeGap
+
+export interface ChangesOptions {
+  readonly signal?: AbortSignal
+}
+
+/** A table as of one commit. */
+export interface SnapshotTable<Row> {
+  readonly local: LocalReads<Row>
+  findUnique(query: FindUnique<Row>): Promise<Row | null>
+  findUniqueOrThrow(query: FindUnique<Row>): Promise<Row>
+}
+
+/** A table as it is now. */
+export interface Table<Row> extends SnapshotTable<Row> {
+  /**
+   * The table's changes from now on, commit by commit, in the order of their commits. Ends when `signal` aborts, the
+   * loop is left, or the cache closes. A reader that falls too far behind gets a `gap` and goes on with what is newest.
+   */
+  changes(options?: ChangesOptions): AsyncIterableIterator<TableChange<Row>>
+}
+
+/** All tables as of one commit. Release it with `using`, or `close()`: it keeps old row versions in memory. */
+export interface Snapshot extends Disposable {
+  table<Row extends object>(declaration: TableDeclaration<Row>): SnapshotTable<Row>
+  /** The commit's position: a token. */
+  readonly position: string
+  close(): void
+}
+
+/** What names a table to the cache: a class with `@ReplicatedTable`, or what `defineTable` returned. */
+export type TableDeclaration<Row extends object> =
+  (abstract new (...args: never[]) => Row) | { readonly row?: Row | undefined; readonly table: string }

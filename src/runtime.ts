@@ -1,0 +1,112 @@
+/**
+ * The way in for everything that is not a function of its input: time, chance and the database.
+ * A simulation hands in its own; nothing in `src` reaches for a global clock, timer or random number.
+ */
+export interface Runtime {
+  readonly clock: Clock
+  readonly timers: Timers
+  /** Uniform in [0, 1). */
+  random(): number
+}
+
+export interface Clock {
+  /** Milliseconds on a clock that never goes back; its zero means nothing. */
+  monotonicMs(): number
+  /** Milliseconds since 1970 by the machine's clock: for what people read, never for a decision. */
+  wallMs(): number
+}
+
+export interface Timers {
+  /** Calls `callback` once after `delayMs`; the timer does not keep the process alive. Returns what cancels it. */
+  after(delayMs: number, callback: () => void): () => void
+  /** Resolves in a later turn of the event loop, after pending I/O. */
+  yield(): Promise<void>
+  /** Calls `callback` when the current synchronous run has ended. */
+  microtask(callback: () => void): void
+}
+
+export const systemRuntime: Runtime = {
+  clock: {
+    monotonicMs: () => performance.now(),
+    wallMs: () => Date.now(),
+  },
+  timers: {
+    after(delayMs, callback) {
+      const timer = setTimeout(callback, delayMs)
+      timer.unref()
+      return () => clearTimeout(timer)
+    },
+    yield: () => new Promise((resolve) => setImmediate(resolve)),
+    microtask: queueMicrotask,
+  },
+  random: Math.random,
+}
+
+/** Resolves after `delayMs`; rejects with the signal's reason as soon as it aborts. */
+export function delay(timers: Timers, delayMs: number, signal?: AbortSignal): Promise<void> {
+  return new Promise((resolve, reject) => {
+    if (signal?.aborted) {
+      reject(signal.reason as Error)
+      return
+    }
+    const onAbort = () => {
+      cancel()
+      reject(signal!.reason as Error)
+    }
+    const cancel = timers.after(delayMs, () => {
+      signal?.removeEventListener('abort', onAbort)
+      resolve()
+    })
+    signal?.addEventListener('abort', onAbort, { once: true })
+  })
+}
+
+/** One row of a query's answer, every value as PostgreSQL's text (or null): no type parser has touched it. */
+export type TextRow = Readonly<Record<string, string | null>>
+
+/** A connection that answers SQL: loads, catalogue look-ups, probes, fall-through reads. */
+export interface QueryConnection {
+  /**
+   * The rows of one statement, values as text. Parameters go out of band, as text.
+   *
+   * @throws whatever the server answered, with its SQLSTATE as `code`.
+   */
+  query(sql: string, parameters?: readonly (string | null)[]): Promise<TextRow[]>
+  /**
+   * The bytes of `COPY ... TO STDOUT`, in chunks that may end in the middle of a row. A chunk is the
+   * reader's to keep.
+   */
+  copyOut(sql: string): AsyncIterable<Uint8Array>
+  /** Ends the session: politely when it is idle, at once when it is busy. Idempotent. */
+  close(): Promise<void>
+}
+
+/** What a replication connection hands over while it streams. Called synchronously, in stream order. */
+export interface StreamHandlers {
+  /** A change frame: the frame's header position, and its payload, which is overwritten after the call. */
+  onData(lsnHigh: number, lsnLow: number, payload: Uint8Array): void
+  onKeepalive(lsnHigh: number, lsnLow: number, replyRequested: boolean): void
+}
+
+/** A connection in replication mode: simple queries first, then the stream. */
+export interface ReplicationConnection {
+  query(sql: string): Promise<TextRow[]>
+  /** Sends `START_REPLICATION ...`; resolves when the server has switched to streaming. */
+  start(sql: string, handlers: StreamHandlers): Promise<void>
+  /** Sends a standby status update (the whole message). */
+  sendStatus(status: Uint8Array): void
+  /** Stops and resumes reading from the socket: backpressure. */
+  pause(): void
+  resume(): void
+  /** Resolves with the reason when the connection is lost, with undefined after `close`. Never rejects. */
+  readonly closed: Promise<Error | undefined>
+  /** Ends the connection; a temporary slot goes with it. Idempotent. */
+  close(): Promise<void>
+}
+
+/** The database, as two kinds of connection. */
+export interface Connections {
+  /** A new session with the pinned settings. Rejects with a `CacheError` that says what to do. */
+  query(signal?: AbortSignal): Promise<QueryConnection>
+  replication(signal?: AbortSignal): Promise<ReplicationConnection>
+}
