@@ -1,0 +1,8 @@
+/** Loaded by every test file: drops the file's databases when it ends. Imports nothing heavy, for the unit tests. */
+import { afterAll } from 'vitest'
+import type { TestDatabase } from './servers.js'
+
+afterAll(async () => {
+  const { walcacheTestDatabases: opened } = globalThis as { walcacheTestDatabases?: Set<TestDatabase> }
+  for (const database of opened ?? []) await database.drop()
+})
