@@ -1,0 +1,117 @@
+import pg from 'pg'
+import { Checker } from './checker.js'
+import type { Difference } from './compare.js'
+import { generateHistory } from './history.js'
+import { Model } from './model.js'
+import { HistoryHash, type Operation, operationText } from './operation.js'
+import { Random } from './random.js'
+import { createTableSql, selectAll } from './sql.js'
+import type { Subject, SubjectOptions } from './subject.js'
+import { simulatedTables } from './tables.js'
+import { Writers } from './writers.js'
+
+export interface SimulationOptions {
+  readonly seed: number
+  /** How many transactions. */
+  readonly steps: number
+  /** An empty database. */
+  readonly databaseUrl: string
+  readonly openSubject: (options: SubjectOptions) => Promise<Subject>
+}
+
+export interface SimulationResult {
+  readonly seed: number
+  /** Committed ones. */
+  readonly transactions: number
+  /** Rows that they inserted, updated or deleted. */
+  readonly changes: number
+  readonly comparisons: number
+  /** SHA-256 of the history up to its end or the mismatch. */
+  readonly historyHash: string
+  /** Why it ended before its time. */
+  readonly mismatch: Mismatch | undefined
+}
+
+export interface Mismatch {
+  /** How many transactions had committed. */
+  readonly step: number
+  /** The operation after which it was found. */
+  readonly operation: string
+  readonly difference: Difference
+}
+
+const WRITERS = 4
+/** Salt of the random numbers that the checks draw. */
+const CHECKS = 1
+
+/**
+ * Carries a random history out in Postgres and in a model, and compares them with the subject on the way and at the
+ * end. Stops at the first mismatch. The same seed and steps give the same history.
+ */
+export async function simulate(options: SimulationOptions): Promise<SimulationResult> {
+  const { seed, steps, databaseUrl, openSubject } = options
+  const random = new Random(seed)
+  const model = new Model(simulatedTables)
+  const hash = new HistoryHash()
+
+  const client = new pg.Client({ connectionString: databaseUrl })
+  await client.connect()
+  try {
+    for (const table of simulatedTables) await client.query(createTableSql(table))
+    await using writers = await Writers.connect(databaseUrl, WRITERS)
+    await using subject = await openSubject({ databaseUrl, tables: simulatedTables })
+    using checker = new Checker(model, subject, random.fork(CHECKS))
+
+    let mismatch: Mismatch | undefined
+    for (const operation of generateHistory({
+      random,
+      tables: simulatedTables,
+      writers: WRITERS,
+      steps,
+      model,
+      twoPhase: true,
+    })) {
+      hash.add(operation)
+      const difference = await carryOut(operation, { model, writers, subject, checker, client })
+      if (difference === undefined) continue
+      mismatch = { step: model.transactions, operation: operationText(operation), difference }
+      break
+    }
+    return {
+      seed,
+      transactions: model.transactions,
+      changes: model.changes,
+      comparisons: checker.comparison.comparisons,
+      historyHash: hash.digest(),
+      mismatch,
+    }
+  } finally {
+    await client.end()
+  }
+}
+
+interface Stage {
+  readonly model: Model
+  readonly writers: Writers
+  readonly subject: Subject
+  readonly checker: Checker
+  readonly client: pg.Client
+}
+
+async function carryOut(
+  operation: Operation,
+  { model, writers, subject, checker, client }: Stage,
+): Promise<Difference | undefined> {
+  if (operation.kind === 'look') return checker.look()
+  if (operation.kind === 'barrier') {
+    await subject.catchUp()
+    return checker.barrier(await selectAll(client, simulatedTables))
+  }
+  const before = model.transactions
+  const expected = model.apply(operation)
+  // Before Postgres is asked: the subject may show a commit before its writer hears of it.
+  if (model.transactions > before) checker.committed()
+  const actual = await writers.apply(operation)
+  if (actual === expected) return undefined
+  return { where: 'the model and SQL', table: '', problem: 'number of rows touched', expected, actual }
+}

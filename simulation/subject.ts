@@ -1,0 +1,45 @@
+import pg from 'pg'
+import { type View, viewOfRows } from './compare.js'
+import { selectAll } from './sql.js'
+import type { SimulatedTable } from './tables.js'
+
+/** What is put to the test: something that claims to show the database. */
+export interface Subject extends AsyncDisposable {
+  /** Resolves when everything that was committed before the call is visible. */
+  catchUp(): Promise<void>
+  /** The tables as they are now; asked again for each look. */
+  readonly now: View
+  /** The tables as they are now, for as long as it is open. */
+  snapshot(): SubjectSnapshot
+}
+
+export interface SubjectSnapshot extends Disposable {
+  readonly view: View
+}
+
+export interface SubjectOptions {
+  readonly databaseUrl: string
+  readonly tables: readonly SimulatedTable[]
+}
+
+/**
+ * Postgres itself as the subject: what the tables held at the last `catchUp`. It puts the model to the test, without
+ * a cache.
+ */
+export async function openDatabaseSubject({ databaseUrl, tables }: SubjectOptions): Promise<Subject> {
+  const client = new pg.Client({ connectionString: databaseUrl })
+  await client.connect()
+  let view = viewOfRows(() => [])
+  return {
+    async catchUp() {
+      view = await selectAll(client, tables)
+    },
+    get now() {
+      return view
+    },
+    snapshot() {
+      return { view, [Symbol.dispose]: () => undefined }
+    },
+    [Symbol.asyncDispose]: () => client.end(),
+  }
+}
