@@ -1,0 +1,43 @@
+import type { ChangeSink } from '../change/change.js'
+import type { Relation } from '../change/relation.js'
+
+/** What a decoder has to know about the stream before it begins. */
+export interface DecoderContext {
+  /** The publication, for output plugins that know publications. */
+  readonly publication: string
+  /** The tables wanted, as the catalogue has them, for output plugins that name tables or don't announce their shape. */
+  readonly relations: readonly Relation[]
+}
+
+/**
+ * Turns one output plugin's payloads into the standard change. It holds what the stream has announced so far,
+ * so it belongs to one stream and one sink; `B` is what that sink remembers about a relation.
+ */
+export interface Decoder<B> {
+  /** The output plugin's name, as `CREATE_REPLICATION_SLOT` wants it. */
+  readonly plugin: string
+  /** The options of `START_REPLICATION`, without their parentheses. */
+  startOptions(): string
+  /**
+   * Hands the changes of one XLogData payload to `sink`, in WAL order, allocating nothing per row.
+   *
+   * The payload is `bytes[start, end)`. The tuples that the sink gets are views of `bytes`, good until the call returns.
+   * `lsnHigh` and `lsnLow` are the frame's header position; on a commit, whatever the plugin, the commit's end.
+   *
+   * @throws {DecodeError} for a payload that is not what the plugin's format says. What was handed over before
+   * stays handed over, so the stream is to be given up.
+   */
+  decode(
+    lsnHigh: number,
+    lsnLow: number,
+    bytes: Uint8Array,
+    start: number,
+    end: number,
+    sink: ChangeSink<B>,
+  ): void
+  /** Forgets what was announced: a new stream begins, and announces everything again. */
+  reset(): void
+}
+
+/** A decoder's constructor, as the list of decoders holds it. */
+export type DecoderFactory = <B>(context: DecoderContext) => Decoder<B>
