@@ -9,11 +9,12 @@
  *
  * The server is gone when its parent is, whatever ends the parent: a shell holds it and reads a pipe of ours.
  */
-import { type ChildProcess, spawn, spawnSync } from 'node:child_process'
+import { type ChildProcess, execFile, spawn } from 'node:child_process'
 import { chownSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync } from 'node:fs'
 import { createServer } from 'node:net'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { promisify } from 'node:util'
 import pg from 'pg'
 import { type DecoderName, type Decoders, findDecoders } from '../../scripts/decoders.js'
 import {
@@ -97,7 +98,7 @@ export async function startPostgres(options: PostgresOptions = {}): Promise<Post
   const decoders = options.withDecoders === true ? await decodersFor(major, user) : undefined
   const server = new EmbeddedServer(major, user, binaries, decoders, options)
   try {
-    server.initialise(options.initdbArgs ?? [])
+    await server.initialise(options.initdbArgs ?? [])
     await server.startOnFreePort()
   } catch (error) {
     await server[Symbol.asyncDispose]()
@@ -135,6 +136,15 @@ async function decodersFor(major: Major, user: ServerUser): Promise<Decoders> {
 /** Postgres tells this, and not an exit code of its own, when another program took the port. */
 const portTaken = (log: string): boolean => /could not bind|could not create any TCP\/IP sockets/.test(log)
 
+/** Folders of this process's servers. A running server's holder deletes its own; this is for the stopped ones. */
+const folders = new Set<string>()
+process.once('exit', () => folders.forEach(dropFolder))
+
+function dropFolder(folder: string): void {
+  rmSync(folder, { recursive: true, force: true })
+  folders.delete(folder)
+}
+
 class EmbeddedServer implements PostgresServer {
   readonly host = HOST
   readonly dataDirectory: string
@@ -145,7 +155,6 @@ class EmbeddedServer implements PostgresServer {
   #exited: Promise<void> = Promise.resolve()
   #pid: number | undefined
   #log = ''
-  readonly #dropFolder = (): void => rmSync(this.#folder, { recursive: true, force: true })
 
   constructor(
     readonly major: Major,
@@ -170,8 +179,7 @@ class EmbeddedServer implements PostgresServer {
       TZ: 'UTC',
       [process.platform === 'darwin' ? 'DYLD_LIBRARY_PATH' : 'LD_LIBRARY_PATH']: libraryPath,
     }
-    // While the server runs its holder deletes the folder of a dead parent; this is for a stopped server.
-    process.once('exit', this.#dropFolder)
+    folders.add(this.#folder)
   }
 
   get version(): string {
@@ -198,7 +206,7 @@ class EmbeddedServer implements PostgresServer {
     return this.decoderFiles === undefined ? ['pgoutput'] : ['pgoutput', 'wal2json', 'decoderbufs']
   }
 
-  initialise(initdbArgs: readonly string[]): void {
+  async initialise(initdbArgs: readonly string[]): Promise<void> {
     const args = [
       '-D',
       this.dataDirectory,
@@ -211,14 +219,13 @@ class EmbeddedServer implements PostgresServer {
       '--locale=C',
       '--no-sync',
     ]
-    const { status, error, stderr } = spawnSync(this.binaries.initdb, [...args, ...initdbArgs], {
-      ...this.user,
-      env: this.#environment,
-      cwd: this.#folder,
-      encoding: 'utf8',
-    })
-    if (status !== 0)
-      throw new Error(`initdb of Postgres ${this.version} failed: ${stderr ?? ''}`, { cause: error })
+    const options = { ...this.user, env: this.#environment, cwd: this.#folder }
+    try {
+      await promisify(execFile)(this.binaries.initdb, [...args, ...initdbArgs], options)
+    } catch (cause) {
+      const { message, stderr } = cause as Error & { stderr?: string }
+      throw new Error(`initdb of Postgres ${this.version} failed: ${stderr ?? message}`, { cause })
+    }
   }
 
   async startOnFreePort(): Promise<void> {
@@ -253,14 +260,17 @@ class EmbeddedServer implements PostgresServer {
     // The pipe breaks when the holder ends; its exit tells us so already.
     holder.stdio[3]?.on('error', () => undefined)
     this.#exited = new Promise(resolve => {
-      // The watcher's cat holds the other end of the pipe; without this "close" would not come.
-      holder.once('exit', () => holder.stdio[3]?.destroy())
-      holder.once('close', () => {
+      const ended = (): void => {
         this.#holder = undefined
         this.#pid = undefined
         resolve()
+      }
+      // The watcher's cat holds the other end of the pipe; without this "close" would not come.
+      holder.once('exit', () => holder.stdio[3]?.destroy()).once('close', ended)
+      holder.once('error', error => {
+        this.#takeLog(String(error))
+        ended()
       })
-      holder.once('error', error => this.#takeLog(String(error)))
     })
     await this.#ready()
   }
@@ -282,8 +292,7 @@ class EmbeddedServer implements PostgresServer {
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.stop()
-    process.removeListener('exit', this.#dropFolder)
-    this.#dropFolder()
+    dropFolder(this.#folder)
   }
 
   #arguments(): string[] {

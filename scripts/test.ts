@@ -1,0 +1,53 @@
+/**
+ * `npm test`: every check, then the tests; arguments go to vitest, such as a part of a file's name.
+ *
+ * All of it runs, so that one run shows all that is wrong. Each check counts as one test in the closing line.
+ */
+import { spawnSync } from 'node:child_process'
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { closingLine, type Counts, COUNTS_FILE } from '../test/support/reporter.js'
+
+const CHECKS = ['typecheck', 'lint', 'format:check', 'layers', 'decoders']
+const root = join(import.meta.dirname, '..')
+
+const total: Counts = { passed: 0, failed: 0, skipped: 0 }
+const failedChecks = CHECKS.filter(check => !passes(check))
+total.passed += CHECKS.length - failedChecks.length
+total.failed += failedChecks.length
+
+const tests = runTests(process.argv.slice(2))
+for (const outcome of ['passed', 'failed', 'skipped'] as const) total[outcome] += tests[outcome]
+
+if (failedChecks.length > 0)
+  console.log(`\nFailed checks: ${failedChecks.map(check => `npm run ${check}`).join(', ')}`)
+console.log(closingLine(total))
+if (total.failed > 0) process.exitCode = 1
+
+function passes(check: string): boolean {
+  console.log(`\n> ${check}`)
+  return spawnSync('npm', ['run', '--silent', check], { cwd: root, stdio: 'inherit' }).status === 0
+}
+
+function runTests(filters: readonly string[]): Counts {
+  console.log('\n> vitest')
+  const folder = mkdtempSync(join(tmpdir(), 'walcache-test-'))
+  const countsFile = join(folder, 'counts.json')
+  const vitest = join(root, 'node_modules/vitest/vitest.mjs')
+  try {
+    const { status } = spawnSync(process.execPath, [vitest, 'run', ...filters], {
+      cwd: root,
+      stdio: ['ignore', 'inherit', 'inherit'],
+      env: { ...process.env, [COUNTS_FILE]: countsFile },
+    })
+    const counts = JSON.parse(readFileSync(countsFile, 'utf8')) as Counts
+    // Vitest may fail for a reason that no test shows.
+    return status !== 0 && counts.failed === 0 ? { ...counts, failed: 1 } : counts
+  } catch (error) {
+    console.error('vitest left no counts:', error)
+    return { passed: 0, failed: 1, skipped: 0 }
+  } finally {
+    rmSync(folder, { recursive: true, force: true })
+  }
+}
