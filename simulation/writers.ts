@@ -23,10 +23,10 @@ export class Writers implements AsyncDisposable {
   /** Carries the operation out. Returns how many rows an INSERT, UPDATE or DELETE touched, else 0. */
   async apply(operation: Exclude<Operation, { kind: 'look' | 'barrier' }>): Promise<number> {
     const { text, values } = statementOf(operation, `${this.gidPrefix}_${operation.writer}`)
-    const result = await this.#clients[operation.writer]!.query(
-      text,
-      values.length === 0 ? undefined : [...values],
-    )
+    const client = this.#clients[operation.writer]!
+    const result = await client.query(text, [...values]).catch((cause: unknown) => {
+      throw new Error(`Postgres refused a statement of the history: ${operationText(operation)}`, { cause })
+    })
     return ['insert', 'update', 'delete'].includes(operation.kind) ? (result.rowCount ?? 0) : 0
   }
 

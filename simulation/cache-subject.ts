@@ -1,0 +1,69 @@
+import pg from 'pg'
+import {
+  type Cache,
+  defineTable,
+  type KeyValue,
+  type LocalReads,
+  openCache,
+  type Snapshot,
+} from '../src/index.js'
+import type { TableView, View } from './compare.js'
+import type { Decoder, Subject, SubjectOptions } from './subject.js'
+import type { Row, SimulatedTable } from './tables.js'
+
+const CATCH_UP_MS = 20_000
+/** Longer than any simulation: snapshots are kept over many commits. */
+const SNAPSHOT_MAX_AGE_MS = 3_600_000
+
+/** The cache as the subject, fed by the database's own change stream. */
+export async function openCacheSubject(
+  options: SubjectOptions & { readonly decoder: Decoder },
+): Promise<Subject> {
+  const { databaseUrl, tables, decoder } = options
+  const declared = new Map(tables.map(table => [table, declare(table)]))
+  const pool = new pg.Pool({ connectionString: databaseUrl, max: 2 })
+  let cache: Cache
+  try {
+    cache = await openCache({
+      pool,
+      entities: [...declared.values()],
+      decoder,
+      snapshotMaxAgeMs: SNAPSHOT_MAX_AGE_MS,
+    })
+  } catch (error) {
+    await pool.end()
+    throw error
+  }
+
+  const viewOf = (source: Cache | Snapshot): View => {
+    return table => tableView(table, source.table(declared.get(table)!).local)
+  }
+  return {
+    async catchUp() {
+      await cache.waitFor(await cache.token(), { timeoutMs: CATCH_UP_MS })
+    },
+    now: viewOf(cache),
+    snapshot() {
+      const snapshot = cache.snapshot()
+      return { view: viewOf(snapshot), [Symbol.dispose]: () => snapshot.close() }
+    },
+    async [Symbol.asyncDispose]() {
+      await cache.close()
+      await pool.end()
+    },
+  }
+}
+
+function declare(table: SimulatedTable) {
+  return defineTable<Record<string, unknown>>({ schema: table.schema, name: table.name })
+}
+
+function tableView(table: SimulatedTable, local: LocalReads<Record<string, unknown>>): TableView {
+  const [only] = table.key
+  return {
+    size: local.size,
+    // The two forms a key may have.
+    get: (key: Row) => local.get(table.key.length === 1 ? (key[only!] as KeyValue) : key),
+    rows: () => local,
+  }
+}

@@ -1,0 +1,109 @@
+/** The command: `npm run simulate -- --help`. */
+import { randomInt } from 'node:crypto'
+import { parseArgs } from 'node:util'
+import { type Major, startPostgres } from '../test/support/postgres.js'
+import { scenarios } from './scenarios.js'
+import { type Decoder, decoders } from './subject.js'
+
+const MAJORS: readonly number[] = [14, 15, 16, 17, 18]
+
+const help = `Usage: npm run simulate -- [options]
+
+  --scenario NAME   ${Object.entries(scenarios)
+    .map(([name, { summary }]) => `${name.padEnd(8)} ${summary}`)
+    .join('\n                    ')}
+  --seed N          decides everything that is random; printed, so that a run can be repeated
+  --steps N         ${Object.entries(scenarios)
+    .map(([name, { unit, defaultSteps }]) => `${name}: ${unit} (${defaultSteps})`)
+    .join(', ')}
+  --decoder NAME    ${decoders.join(' or ')}
+  --major N         Postgres ${MAJORS[0]} to ${MAJORS.at(-1)}; an embedded server of its own (18)
+  --json            ends with one line of JSON
+  --help            this text
+
+Exits with 1 on a mismatch and says how to see it again.
+`
+
+interface Command {
+  readonly scenario: string
+  readonly seed: number
+  readonly steps: number
+  readonly decoder: Decoder
+  readonly major: Major
+  readonly json: boolean
+}
+
+function readCommand(args: readonly string[]): Command | 'help' {
+  const { values } = parseArgs({
+    args: [...args],
+    options: {
+      scenario: { type: 'string', default: 'history' },
+      seed: { type: 'string' },
+      steps: { type: 'string' },
+      decoder: { type: 'string', default: 'pgoutput' },
+      major: { type: 'string', default: '18' },
+      json: { type: 'boolean', default: false },
+      help: { type: 'boolean', default: false },
+    },
+  })
+  if (values.help) return 'help'
+  const { scenario, decoder, json } = values
+  const known = scenarios[scenario]
+  if (known === undefined) throw new UsageError(`--scenario is one of ${Object.keys(scenarios).join(', ')}.`)
+  if (!isDecoder(decoder)) throw new UsageError(`--decoder is one of ${decoders.join(', ')}.`)
+  const major = wholeNumber('--major', values.major)
+  if (!MAJORS.includes(major)) throw new UsageError(`--major is one of ${MAJORS.join(', ')}.`)
+  return {
+    scenario,
+    decoder,
+    json,
+    major: major as Major,
+    seed: values.seed === undefined ? randomInt(2 ** 32) : wholeNumber('--seed', values.seed),
+    steps: values.steps === undefined ? known.defaultSteps : wholeNumber('--steps', values.steps),
+  }
+}
+
+class UsageError extends Error {}
+
+function wholeNumber(option: string, text: string): number {
+  const number = Number(text)
+  if (/^\d+$/.test(text) && number < 2 ** 32) return number
+  throw new UsageError(`${option} is a whole number below 2^32.`)
+}
+
+function isDecoder(text: string): text is Decoder {
+  return (decoders as readonly string[]).includes(text)
+}
+
+async function run({ scenario, seed, steps, decoder, major, json }: Command): Promise<void> {
+  const { run: runScenario, unit } = scenarios[scenario]!
+  console.log(`Postgres ${major}, ${decoder}, ${scenario}: ${steps} ${unit}, seed ${seed}`)
+  await using server = await startPostgres({ major })
+  const startedAt = performance.now()
+  const { report, failure } = await runScenario({ databaseUrl: server.url, seed, steps, decoder })
+  if (failure !== undefined) {
+    const again = `--scenario ${scenario} --seed ${seed} --steps ${steps} --decoder ${decoder} --major ${major}`
+    console.error(`MISMATCH with seed ${seed}. ${failure}\nTo see it again: npm run simulate -- ${again}`)
+    process.exitCode = 1
+  }
+  const seconds = ((performance.now() - startedAt) / 1000).toFixed(1)
+  const counts = Object.entries(report).map(([name, value]) => `${name} ${String(value)}`)
+  console.log(`${failure === undefined ? 'Equal' : 'NOT equal'} after ${seconds} s: ${counts.join(', ')}`)
+  if (json) console.log(JSON.stringify(report))
+}
+
+try {
+  const command = readCommand(process.argv.slice(2))
+  if (command === 'help') console.log(help)
+  else await run(command)
+} catch (error) {
+  if (!isUsageError(error)) throw error
+  console.error(`${error.message}\n\n${help}`)
+  process.exitCode = 2
+}
+
+/** Ours, or one of `parseArgs`. */
+function isUsageError(error: unknown): error is Error {
+  if (error instanceof UsageError) return true
+  return error instanceof TypeError && String((error as { code?: unknown }).code).startsWith('ERR_PARSE_ARGS')
+}

@@ -1,0 +1,75 @@
+import { inspect } from 'node:util'
+import { openCacheSubject } from './cache-subject.js'
+import { runGiant } from './giant.js'
+import { simulate } from './simulate.js'
+import type { Decoder } from './subject.js'
+import { runTpcb } from './tpcb.js'
+
+export interface ScenarioOptions {
+  readonly databaseUrl: string
+  readonly seed: number
+  readonly steps: number
+  readonly decoder: Decoder
+}
+
+export interface ScenarioOutcome {
+  /** The one line of `--json`. */
+  readonly report: Readonly<Record<string, unknown>>
+  /** What went wrong, for people; undefined if nothing did. */
+  readonly failure: string | undefined
+}
+
+export interface Scenario {
+  readonly summary: string
+  /** What `--steps` counts, and how many there are without it. */
+  readonly unit: string
+  readonly defaultSteps: number
+  run(options: ScenarioOptions): Promise<ScenarioOutcome>
+}
+
+export const scenarios: Readonly<Record<string, Scenario>> = {
+  history: {
+    summary: 'random transactions of several writers; model, SELECT and cache must agree',
+    unit: 'transactions',
+    defaultSteps: 2000,
+    async run({ databaseUrl, seed, steps, decoder }) {
+      const { mismatch, historyHash, ...counts } = await simulate({
+        databaseUrl,
+        seed,
+        steps,
+        openSubject: options => openCacheSubject({ ...options, decoder }),
+      })
+      const report = { decoder, ...counts, mismatches: mismatch === undefined ? 0 : 1, historyHash }
+      if (mismatch === undefined) return { report, failure: undefined }
+      const { step, operation, difference } = mismatch
+      return {
+        report,
+        failure: `After ${step} commits, at ${operation.slice(0, 300)}:\n${inspect(difference, { depth: 5, maxStringLength: 120 })}`,
+      }
+    },
+  },
+  tpcb: {
+    summary: 'eight writers move money; its four sums must be equal in every snapshot',
+    unit: 'snapshots',
+    defaultSteps: 2000,
+    async run({ databaseUrl, seed, steps }) {
+      const { firstDisagreement, ...report } = await runTpcb({ databaseUrl, seed, snapshots: steps })
+      return {
+        report: { seed, ...report },
+        failure: firstDisagreement && `Sums differ: ${inspect(firstDisagreement)}`,
+      }
+    },
+  },
+  giant: {
+    summary: 'one transaction of very many rows; nobody may see part of it',
+    unit: 'rows',
+    defaultSteps: 1_000_000,
+    async run({ databaseUrl, steps }) {
+      const report = await runGiant({ databaseUrl, rows: steps })
+      return {
+        report: { ...report },
+        failure: report.partialReads > 0 ? 'Part of a transaction was seen.' : undefined,
+      }
+    },
+  },
+}

@@ -1,0 +1,46 @@
+import { describe, expect, test } from 'vitest'
+import { openCacheSubject } from '../../simulation/cache-subject.js'
+import { type SimulationResult, simulate } from '../../simulation/simulate.js'
+import { openDatabaseSubject, type Subject, type SubjectOptions } from '../../simulation/subject.js'
+import { testDatabase } from '../support/servers.js'
+
+const STEPS = 200
+const openCache = (options: SubjectOptions): Promise<Subject> => openCacheSubject({ ...options, decoder: 'pgoutput' })
+
+async function simulateOn(major: 14 | 18, seed: number, openSubject = openCache): Promise<SimulationResult> {
+  await using database = await testDatabase({ major })
+  return await simulate({ seed, steps: STEPS, databaseUrl: database.url, openSubject })
+}
+
+describe.each([14, 18] as const)('on Postgres %i', major => {
+  test.each([1, 2, 3])('model, SELECT and cache agree over the history of seed %i', async seed => {
+    const { mismatch, transactions, comparisons } = await simulateOn(major, seed)
+    expect(mismatch).toBeUndefined()
+    expect(transactions).toBeGreaterThan(150)
+    expect(comparisons).toBeGreaterThan(1000)
+  })
+})
+
+test('the same seed gives the same history, whatever is put to the test', async () => {
+  const one = await simulateOn(18, 4)
+  const other = await simulateOn(14, 4, openDatabaseSubject)
+  expect(other.historyHash).toBe(one.historyHash)
+})
+
+test('a cache that hides one row is found out, with the step and the row', async () => {
+  const { mismatch } = await simulateOn(18, 1, async options => {
+    const subject = await openCache(options)
+    return Object.assign(Object.create(subject) as Subject, {
+      get now(): Subject['now'] {
+        return table => {
+          const view = subject.now(table)
+          return { ...view, rows: () => [...view.rows()].slice(1) }
+        }
+      },
+    })
+  })
+  expect(mismatch).toMatchObject({
+    step: expect.any(Number) as number,
+    difference: { where: 'the model and the cache', problem: 'iteration leaves out a row' },
+  })
+})
