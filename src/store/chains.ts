@@ -1,0 +1,186 @@
+import { type Address, type CommitSeq, NONE, type RowId } from './address.js'
+import { homeSlot, KeyIndex } from './key-index.js'
+import type { MemoryAccount } from './memory.js'
+import type { Readers } from './readers.js'
+import { hashBytes, type RecordFormat } from './record.js'
+import { RowIds } from './row-ids.js'
+import { Slab, TOMBSTONE } from './slab.js'
+
+/** What pruning left of a row. */
+export type Pruned =
+  /** One living version, or no row at all any more. */
+  | 'settled'
+  /** Versions that a snapshot can still see: prune again when one is released. */
+  | 'pinned'
+
+/** A table's rows as chains of versions, newest first, found by key. */
+export class Chains {
+  readonly slab: Slab
+  readonly rows: RowIds
+  readonly #keys: KeyIndex
+  readonly #format: RecordFormat
+  readonly #readers: Readers
+  readonly #seed: number
+  /** The hash of the key that `find` or `findKeyOf` looked for last. */
+  #hash = 0
+
+  constructor(format: RecordFormat, memory: MemoryAccount, readers: Readers, seed: number) {
+    this.slab = new Slab(memory)
+    this.rows = new RowIds(memory)
+    this.#keys = new KeyIndex(memory)
+    this.#format = format
+    this.#readers = readers
+    this.#seed = seed
+  }
+
+  /** The row whose key is these bytes, as a record would begin; -1 if there is none. Hot: once per cold read and per change. */
+  find(bytes: Uint8Array, start: number, end: number): RowId {
+    const hash = hashBytes(bytes, start, end, this.#seed)
+    this.#hash = hash
+    let row = this.#keys.next(hash, homeSlot(hash))
+    while (row >= 0 && !this.#hasKey(row, bytes, start, end))
+      row = this.#keys.next(hash, this.#keys.foundSlot + 1)
+    return row
+  }
+
+  /** The row with the same key as this record, which need not be linked to any. */
+  findKeyOf(record: Address): RowId {
+    const page = this.slab.page(record)
+    const start = this.slab.dataStart(record)
+    return this.find(page, start, this.#format.keyEnd(page, start))
+  }
+
+  #hasKey(row: RowId, bytes: Uint8Array, start: number, end: number): boolean {
+    const head = this.rows.head(row)
+    const page = this.slab.page(head)
+    let at = this.slab.dataStart(head)
+    for (let i = start; i < end; i++) if (page[at++] !== bytes[i]) return false
+    return true
+  }
+
+  /** A new row for the key that was looked for last, with this record as its only version. @throws {MemoryLimitError} */
+  addRow(record: Address): RowId {
+    const row = this.rows.add()
+    this.rows.setHead(row, record)
+    this.slab.setRowId(record, row)
+    this.#keys.insert(this.#hash, row)
+    return row
+  }
+
+  /** Makes this record the row's newest version. */
+  push(row: RowId, record: Address, older: Address): void {
+    this.slab.setRowId(record, row)
+    this.slab.setOlder(record, older)
+    this.rows.setHead(row, record)
+  }
+
+  /** The row's version as of `seq`, which may be a tombstone; NONE if it had none yet. Hot: once per cold read. */
+  versionAt(row: RowId, seq: CommitSeq): Address {
+    let record = this.rows.head(row)
+    while (record !== NONE && this.slab.seq(record) > seq) record = this.slab.older(record)
+    return record
+  }
+
+  /** Takes back the row's newest version: the one before is the newest again, or the row is gone. */
+  pop(row: RowId): void {
+    const head = this.rows.head(row)
+    const older = this.slab.older(head)
+    if (older === NONE) this.removeRow(row)
+    else {
+      this.rows.setHead(row, older)
+      this.slab.free(head)
+    }
+  }
+
+  /** Forgets the row with all its versions. */
+  removeRow(row: RowId): void {
+    const head = this.rows.head(row)
+    const page = this.slab.page(head)
+    const start = this.slab.dataStart(head)
+    this.#keys.remove(hashBytes(page, start, this.#format.keyEnd(page, start), this.#seed), row)
+    for (let record = head; record !== NONE; ) {
+      const older = this.slab.older(record)
+      this.slab.free(record)
+      record = older
+    }
+    this.rows.release(row)
+  }
+
+  /** Frees the versions that no reader can see, and the row if what is left of it is that it was deleted. */
+  prune(row: RowId): Pruned {
+    const head = this.rows.head(row)
+    if (head === NONE) return 'settled'
+    this.#freeUnseen(head)
+    if (this.slab.older(head) !== NONE) return 'pinned'
+    if (!this.slab.has(head, TOMBSTONE)) return 'settled'
+    if (this.slab.seq(head) <= this.#readers.visible) this.removeRow(row)
+    return 'settled'
+  }
+
+  #freeUnseen(head: Address): void {
+    let newer = head
+    let newerSeq = this.slab.seq(head)
+    for (let record = this.slab.older(head); record !== NONE; ) {
+      const older = this.slab.older(record)
+      const seq = this.slab.seq(record)
+      const endsAsNothing = older === NONE && this.slab.has(record, TOMBSTONE)
+      if (!endsAsNothing && this.#readers.anyIn(seq, newerSeq)) {
+        newer = record
+        newerSeq = seq
+      } else {
+        this.slab.setOlder(newer, older)
+        this.slab.free(record)
+      }
+      record = older
+    }
+  }
+
+  /** Frees the row's versions from before `seq`, which are dead to every reader, and the row if it has no other. */
+  cutBefore(row: RowId, seq: CommitSeq): void {
+    let last = this.rows.head(row)
+    if (last === NONE) return
+    if (this.slab.seq(last) < seq) {
+      this.removeRow(row)
+      return
+    }
+    let older = this.slab.older(last)
+    while (older !== NONE && this.slab.seq(older) >= seq) {
+      last = older
+      older = this.slab.older(last)
+    }
+    this.slab.setOlder(last, NONE)
+    while (older !== NONE) {
+      const next = this.slab.older(older)
+      this.slab.free(older)
+      older = next
+    }
+  }
+
+  /** Moves the records of one sparse page elsewhere, so that the page can be given back. False if no page is worth it. */
+  compactPage(): boolean {
+    const page = this.slab.sparsestPage()
+    if (page < 0) return false
+    this.slab.evacuate(page, record => this.#move(record))
+    return true
+  }
+
+  #move(record: Address): void {
+    const copy = this.slab.copy(record)
+    const row = this.slab.rowId(record)
+    const head = this.rows.head(row)
+    if (head === record) this.rows.setHead(row, copy)
+    else {
+      let newer = head
+      while (this.slab.older(newer) !== record) newer = this.slab.older(newer)
+      this.slab.setOlder(newer, copy)
+    }
+    this.slab.free(record)
+  }
+
+  /** Gives everything back at once. */
+  clear(): void {
+    this.slab.clear()
+    this.rows.clear()
+    this.#keys.clear()
+  }
+}

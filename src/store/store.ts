@@ -1,0 +1,119 @@
+import { LSN_ZERO, type Lsn } from '../change/lsn.js'
+import { assert, type CacheError } from '../errors.js'
+import type { CommitSeq } from './address.js'
+import { MemoryAccount, MemoryBudget } from './memory.js'
+import { Readers } from './readers.js'
+import { Snapshot } from './snapshot.js'
+import { type TableLayout, TableStore } from './table.js'
+
+export interface StoreOptions {
+  /** Bytes that all tables together may take. */
+  readonly limitBytes: number
+  /** Bytes that one table may take. */
+  readonly tableLimitBytes: number
+  /** Chosen by chance, so that nobody can prepare keys that collide. */
+  readonly hashSeed: number
+}
+
+/**
+ * All tables in memory, and which commit of them is visible.
+ *
+ * One writer applies a transaction under the next sequence number, in as many steps as it likes; `publish` makes all of it
+ * visible at once, by moving one number.
+ */
+export class Store {
+  readonly readers = new Readers()
+  readonly tables: TableStore[] = []
+  readonly #budget: MemoryBudget
+  readonly #options: StoreOptions
+  #position: Lsn = LSN_ZERO
+  /** The number of the transaction in progress; 0 between transactions. */
+  #pending: CommitSeq = 0
+  #aborting: CommitSeq = 0
+  #onReleased: () => void = () => undefined
+
+  constructor(options: StoreOptions) {
+    this.#options = options
+    this.#budget = new MemoryBudget(options.limitBytes)
+  }
+
+  /** Where the visible state ends in the log: everything before this position is in it. */
+  get position(): Lsn {
+    return this.#position
+  }
+
+  get bytes(): number {
+    return this.#budget.usedBytes
+  }
+
+  get visible(): CommitSeq {
+    return this.readers.visible
+  }
+
+  addTable(layout: TableLayout): TableStore {
+    const memory = new MemoryAccount(layout.name, this.#options.tableLimitBytes, this.#budget)
+    const table = new TableStore(layout, memory, this.readers, this.#options.hashSeed)
+    this.tables.push(table)
+    return table
+  }
+
+  /** The number under which the next transaction is written. */
+  begin(): CommitSeq {
+    assert(this.#pending === 0 && this.#aborting === 0, 'one transaction is applied at a time')
+    this.#pending = this.readers.visible + 1
+    return this.#pending
+  }
+
+  /** Makes the transaction in progress visible: all of it, at once. The watermark moves last. */
+  publish(position: Lsn): void {
+    const seq = this.#pending
+    assert(seq !== 0 && position > this.#position, 'positions of published commits ascend')
+    for (const table of this.tables) table.publish(seq)
+    this.#pending = 0
+    this.#position = position
+    this.readers.visible = seq
+  }
+
+  /** Nothing up to `position` concerns the tables here, except what has been published. */
+  advance(position: Lsn): void {
+    if (position > this.#position) this.#position = position
+  }
+
+  /** Takes back the transaction in progress, about `rows` rows a call; true while there are more. */
+  abort(rows: number): boolean {
+    if (this.#pending !== 0) {
+      this.#aborting = this.#pending
+      this.#pending = 0
+    }
+    if (this.#aborting === 0) return false
+    for (const table of this.tables) if (table.abort(this.#aborting, rows)) return true
+    this.#aborting = 0
+    return false
+  }
+
+  /** The visible state, kept readable until it is released. */
+  snapshot(): Snapshot {
+    return new Snapshot(this.readers.pin(), this.#position, seq => {
+      this.readers.unpin(seq)
+      for (const table of this.tables) table.released()
+      this.#onReleased()
+    })
+  }
+
+  /** Calls back whenever a snapshot is released, since there may be old versions to prune then. */
+  onReleased(callback: () => void): void {
+    this.#onReleased = callback
+  }
+
+  /** Tidies up about `rows` rows of each table; true while there is more to do now. */
+  maintain(rows: number): boolean {
+    let more = false
+    for (const table of this.tables) if (table.maintain(rows)) more = true
+    return more
+  }
+
+  /** Gives all memory back; every read gets this error from now on. */
+  fail(error: CacheError): void {
+    for (const table of this.tables) table.fail(error)
+  }
+}

@@ -1,0 +1,394 @@
+import { LRUCache } from 'lru-cache'
+import { TEXT, TupleView } from '../change/change.js'
+import { type CacheError, DivergedError } from '../errors.js'
+import { type Address, type CommitSeq, NONE, type RowId } from './address.js'
+import { Chains } from './chains.js'
+import { IdList } from './id-list.js'
+import type { MemoryAccount } from './memory.js'
+import { Pruner } from './pruner.js'
+import type { Readers } from './readers.js'
+import { type KeyBuffer, mergeUnchanged, RecordFormat, ROW_BYTES_MAX } from './record.js'
+import { SizeHistory } from './size-history.js'
+import { ASCII, DECODED, LISTED, TOMBSTONE } from './slab.js'
+import { Truncations } from './truncations.js'
+
+/** How many decoded rows a table keeps; the packed rows are bounded by bytes. */
+const DECODED_MAX = 8192
+
+/** What the store has to know about a table; the rest is its mapping's business. */
+export interface TableLayout {
+  /** `schema.table`, for messages. */
+  readonly name: string
+  /** How many columns a row has. */
+  readonly columns: number
+  /** The key columns' positions in a row. */
+  readonly key: readonly number[]
+  /** Whether decoded rows are kept under numbers: the key is one column of an integer type that a number holds exactly. */
+  readonly integerKey: boolean
+  /** Makes a row of its values, which are given in SELECT order. `ascii`: every byte is below 0x80. */
+  decode(values: TupleView, ascii: boolean): object
+}
+
+/** Told of each write before it is published. Addresses are good during the call only. */
+export interface WriteObserver {
+  /** `old` and `next` are the row's records before and after; NONE where there is no row. */
+  wrote(old: Address, next: Address): void
+  truncated(): void
+}
+
+/** A decoded row's key in a table's `decoded`: the number for an integer key, else the text, several joined by NUL. */
+export type DecodedKey = string | number
+
+/**
+ * One table in memory: packed rows by key, each a chain of versions, written by one writer under a sequence number that no
+ * reader sees until it is published.
+ */
+export class TableStore {
+  readonly layout: TableLayout
+  readonly format: RecordFormat
+  /** Rows decoded lately, by key: only such as are the newest version, with nothing newer on the way. */
+  decoded: LRUCache<DecodedKey, object>
+  /** Set while somebody follows the table's changes. */
+  observer: WriteObserver | null = null
+  readonly #memory: MemoryAccount
+  readonly #readers: Readers
+  readonly #chains: Chains
+  readonly #truncations = new Truncations()
+  readonly #pruner: Pruner
+  readonly #sizes: SizeHistory
+  readonly #view = new TupleView()
+  readonly #merged = new TupleView()
+  readonly #mergedOrder: Int32Array
+  readonly #selectOrder: Int32Array
+  /** Rows that the transaction in progress has written, once each. */
+  #touched = new IdList()
+  #pendingSize = 0
+  #failed: CacheError | null = null
+
+  constructor(layout: TableLayout, memory: MemoryAccount, readers: Readers, hashSeed: number) {
+    this.layout = layout
+    this.format = new RecordFormat(layout.columns, layout.key)
+    this.decoded = new LRUCache({ max: DECODED_MAX })
+    this.#memory = memory
+    this.#readers = readers
+    this.#sizes = new SizeHistory(readers)
+    this.#chains = new Chains(this.format, memory, readers, hashSeed)
+    this.#pruner = new Pruner(this.#chains, readers, this.#truncations)
+    this.#mergedOrder = Int32Array.from({ length: layout.columns }, (_, place) => place)
+    this.#selectOrder = this.format.order(column => column)
+  }
+
+  /** Why the table can't be read, or null. */
+  get failed(): CacheError | null {
+    return this.#failed
+  }
+
+  /** Bytes that the packed rows and their indexes take. */
+  get bytes(): number {
+    return this.#memory.usedBytes
+  }
+
+  /** Row ids are below this. */
+  get rowEnd(): RowId {
+    return this.#chains.rows.end
+  }
+
+  /** How many rows a reader of state `at` sees. */
+  sizeAt(at: CommitSeq): number {
+    return this.#sizes.at(at)
+  }
+
+  /** The row with this key; -1 if there is none in any version. */
+  find(key: KeyBuffer): RowId {
+    return this.#chains.find(key.bytes, 0, key.length)
+  }
+
+  /** The record of this row that a reader of state `at` sees; NONE if it sees no row. */
+  recordAt(row: RowId, at: CommitSeq): Address {
+    const record = this.#chains.versionAt(row, at)
+    return record !== NONE && this.#isAlive(record, at) ? record : NONE
+  }
+
+  #isAlive(record: Address, at: CommitSeq): boolean {
+    const { slab } = this.#chains
+    return !slab.has(record, TOMBSTONE) && !this.#truncations.killed(slab.seq(record), at)
+  }
+
+  /** The row that this record holds, made anew. */
+  decode(record: Address): object {
+    const { slab } = this.#chains
+    this.format.read(slab.page(record), slab.dataStart(record), this.#view)
+    return this.layout.decode(this.#view, slab.has(record, ASCII))
+  }
+
+  /** The row that this record holds; kept decoded under `key` if it is what every new reader will see. */
+  decodeAndKeep(row: RowId, record: Address, key: DecodedKey): object {
+    const decoded = this.decode(record)
+    const { slab, rows } = this.#chains
+    const newest = rows.head(row) === record && slab.seq(record) <= this.#readers.visible
+    if (newest && this.#truncations.newest <= this.#readers.visible) {
+      slab.set(record, DECODED)
+      this.decoded.set(key, decoded)
+    }
+    return decoded
+  }
+
+  /** Copies a record's values, for whoever keeps them longer than the record lives. */
+  valuesOf(record: Address, view: TupleView): boolean {
+    const { slab } = this.#chains
+    this.format.read(slab.page(record), slab.dataStart(record), view)
+    return slab.has(record, ASCII)
+  }
+
+  /**
+   * Adds a row of the first load, whose values are in SELECT order. The same row may come twice: a part of a load that broke off is done again.
+   *
+   * @throws {MemoryLimitError}
+   */
+  load(values: TupleView, seq: CommitSeq): void {
+    const record = this.#write(values, this.#selectOrder, seq)
+    const row = this.#chains.findKeyOf(record)
+    if (row < 0) {
+      this.#chains.addRow(record)
+      this.#pendingSize++
+    } else {
+      const before = this.#chains.rows.head(row)
+      this.#chains.push(row, record, NONE)
+      this.#chains.slab.free(before)
+    }
+  }
+
+  /**
+   * Adds a row, under a sequence number that is not visible yet. `order` says where in `row` each place of a record is (`RecordFormat.order`).
+   *
+   * @throws {DivergedError} if there is one with its key. @throws {MemoryLimitError}
+   */
+  insert(row: TupleView, order: Int32Array, seq: CommitSeq): void {
+    const record = this.#write(row, order, seq)
+    const before = this.#link(record, seq)
+    if (before !== NONE && this.#isAlive(before, seq))
+      throw this.#diverged('a row was inserted whose key is there already.')
+    this.#pendingSize++
+    this.observer?.wrote(NONE, record)
+    this.#freeIfPending(before, seq)
+  }
+
+  /**
+   * Replaces a row. `old` holds at least its key if that changed or was TOASTed; `oldIsFull`: it is the whole row before.
+   *
+   * @throws {DivergedError} if there is no such row. @throws {MemoryLimitError}
+   */
+  update(old: TupleView | null, oldIsFull: boolean, row: TupleView, order: Int32Array, seq: CommitSeq): void {
+    if (this.format.measure(row, order, this.format.columns) < 0) {
+      this.#completeUnchanged(old, oldIsFull, row, order)
+      this.#replace(old, order, this.#merged, this.#mergedOrder, seq)
+    } else this.#replace(old, order, row, order, seq)
+  }
+
+  #replace(
+    old: TupleView | null,
+    oldOrder: Int32Array,
+    row: TupleView,
+    order: Int32Array,
+    seq: CommitSeq,
+  ): void {
+    if (old !== null && !this.#sameKey(old, oldOrder, row, order)) {
+      this.#moveKey(old, oldOrder, row, order, seq)
+      return
+    }
+    const record = this.#write(row, order, seq)
+    const before = this.#link(record, seq)
+    if (before === NONE || !this.#isAlive(before, seq))
+      throw this.#diverged('a row was updated that is not there.')
+    this.observer?.wrote(before, record)
+    this.#freeIfPending(before, seq)
+  }
+
+  /** A changed key is the end of one row and the beginning of another. */
+  #moveKey(old: TupleView, oldOrder: Int32Array, row: TupleView, order: Int32Array, seq: CommitSeq): void {
+    const tombstone = this.#writeTombstone(old, oldOrder, seq)
+    const before = this.#link(tombstone, seq)
+    if (before === NONE || !this.#isAlive(before, seq))
+      throw this.#diverged('a row got a new key that is not there.')
+    const record = this.#write(row, order, seq)
+    const replaced = this.#link(record, seq)
+    if (replaced !== NONE && this.#isAlive(replaced, seq))
+      throw this.#diverged('a row got a key that another row has.')
+    this.observer?.wrote(before, record)
+    this.#freeIfPending(before, seq)
+    this.#freeIfPending(replaced, seq)
+  }
+
+  /**
+   * Deletes the row with the key in `old`.
+   *
+   * @throws {DivergedError} if there is no such row. @throws {MemoryLimitError}
+   */
+  remove(old: TupleView, order: Int32Array, seq: CommitSeq): void {
+    const tombstone = this.#writeTombstone(old, order, seq)
+    const before = this.#link(tombstone, seq)
+    if (before === NONE || !this.#isAlive(before, seq))
+      throw this.#diverged('a row was deleted that is not there.')
+    this.#pendingSize--
+    this.observer?.wrote(before, NONE)
+    this.#freeIfPending(before, seq)
+  }
+
+  /** Empties the table. */
+  truncate(seq: CommitSeq): void {
+    this.observer?.truncated()
+    // What this transaction wrote before has the same number as the truncation, and so has to go by hand.
+    this.#popTouched(seq, this.#touched.length)
+    this.#truncations.add(seq)
+    this.#pendingSize = 0
+    this.decoded.clear()
+  }
+
+  /** Writes a record of all values and hands it back unlinked. */
+  #write(row: TupleView, order: Int32Array, seq: CommitSeq): Address {
+    const { columns } = this.format
+    const bytes = this.format.measure(row, order, columns)
+    if (bytes < 0) throw this.#diverged('a row came with a value that was not sent.')
+    if (bytes > ROW_BYTES_MAX) throw this.#diverged(`a row is larger than ${ROW_BYTES_MAX} bytes.`)
+    const { slab } = this.#chains
+    const record = slab.allocate(bytes, 0, seq, 0)
+    const ascii = this.format.write(row, order, columns, slab.page(record), slab.dataStart(record))
+    if (ascii) slab.set(record, ASCII)
+    return record
+  }
+
+  #writeTombstone(old: TupleView, order: Int32Array, seq: CommitSeq): Address {
+    const { keyColumns } = this.format
+    const bytes = this.format.measure(old, order, keyColumns)
+    if (bytes < 0) throw this.#diverged('an old key came with a value that was not sent.')
+    const { slab } = this.#chains
+    const record = slab.allocate(bytes, 0, seq, TOMBSTONE)
+    this.format.write(old, order, keyColumns, slab.page(record), slab.dataStart(record))
+    return record
+  }
+
+  /** Makes the record its row's newest version. Returns the one before, or NONE for a new key. */
+  #link(record: Address, seq: CommitSeq): Address {
+    const { slab, rows } = this.#chains
+    const row = this.#chains.findKeyOf(record)
+    if (row < 0) {
+      this.#touched.push(this.#chains.addRow(record))
+      return NONE
+    }
+    const before = rows.head(row)
+    if (slab.has(before, LISTED)) slab.set(record, LISTED)
+    if (slab.seq(before) === seq) this.#chains.push(row, record, slab.older(before))
+    else {
+      if (slab.has(before, DECODED)) this.decoded.delete(this.#decodedKey(before))
+      this.#chains.push(row, record, before)
+      this.#touched.push(row)
+    }
+    return before
+  }
+
+  /** A version that its own transaction has replaced is seen by nobody. */
+  #freeIfPending(record: Address, seq: CommitSeq): void {
+    if (record !== NONE && this.#chains.slab.seq(record) === seq) this.#chains.slab.free(record)
+  }
+
+  #sameKey(a: TupleView, aOrder: Int32Array, b: TupleView, bOrder: Int32Array): boolean {
+    for (let i = 0; i < this.format.keyColumns; i++) {
+      const inA = aOrder[i]!
+      const inB = bOrder[i]!
+      let from = a.starts[inA]!
+      let to = b.starts[inB]!
+      const end = a.ends[inA]!
+      if (a.kinds[inA] !== TEXT || end - from !== b.ends[inB]! - to) return false
+      while (from < end) if (a.bytes[from++] !== b.bytes[to++]) return false
+    }
+    return true
+  }
+
+  /** Leaves in `#merged` the new row with its unchanged TOAST values, from the old tuple or the row in memory. */
+  #completeUnchanged(old: TupleView | null, oldIsFull: boolean, row: TupleView, order: Int32Array): void {
+    const { slab, rows } = this.#chains
+    const found = this.#findKeyIn(old ?? row, order)
+    const head = found < 0 ? NONE : rows.head(found)
+    const base = head === NONE || slab.has(head, TOMBSTONE) ? null : this.#view
+    if (base !== null) this.format.read(slab.page(head), slab.dataStart(head), base)
+    const oldColumns = old === null ? 0 : oldIsFull ? this.format.columns : this.format.keyColumns
+    if (!mergeUnchanged(this.format, row, order, { old, oldColumns, base }, this.#merged))
+      throw this.#diverged('an unchanged value of an updated row is not there.')
+  }
+
+  #findKeyIn(tuple: TupleView, order: Int32Array): RowId {
+    const bytes = this.format.measure(tuple, order, this.format.keyColumns)
+    if (bytes < 0) return -1
+    const key = Buffer.allocUnsafe(bytes)
+    this.format.write(tuple, order, this.format.keyColumns, key, 0)
+    return this.#chains.find(key, 0, bytes)
+  }
+
+  #decodedKey(record: Address): DecodedKey {
+    const { slab } = this.#chains
+    const page = slab.page(record)
+    this.format.readKey(page, slab.dataStart(record), this.#view)
+    const { key, integerKey } = this.layout
+    const texts = key.map(column => page.toString('utf8', this.#view.starts[column], this.#view.ends[column]))
+    return integerKey ? Number(texts[0]) : texts.join('\0')
+  }
+
+  #diverged(problem: string): DivergedError {
+    return new DivergedError(this.layout.name, problem)
+  }
+
+  /** Makes the transaction's writes part of the table; `seq` becomes visible right after. */
+  publish(seq: CommitSeq): void {
+    if (this.#failed !== null) return
+    this.#sizes.set(seq, this.#pendingSize)
+    if (this.#truncations.newest === seq && this.#pendingSize === 0 && this.#readers.pins === 0) this.#empty()
+    else this.#touched = this.#pruner.add(this.#touched)
+  }
+
+  /** After a TRUNCATE that nobody looks behind, everything goes at once. */
+  #empty(): void {
+    this.#touched.clear()
+    this.#chains.clear()
+    this.#pruner.clear()
+    this.#truncations.forget(this.#truncations.newest)
+  }
+
+  /** Takes back about `rows` rows of a transaction that was cut off; true while there are more. */
+  abort(seq: CommitSeq, rows: number): boolean {
+    if (this.#failed !== null) return false
+    this.#popTouched(seq, rows)
+    if (this.#touched.length > 0) return true
+    this.#truncations.undo(seq)
+    this.#pendingSize = this.#sizes.newest
+    return false
+  }
+
+  #popTouched(seq: CommitSeq, rows: number): void {
+    const { rows: ids, slab } = this.#chains
+    for (let left = rows; left > 0; left--) {
+      const row = this.#touched.pop()
+      if (row < 0) return
+      const head = ids.head(row)
+      if (head !== NONE && slab.seq(head) === seq) this.#chains.pop(row)
+    }
+  }
+
+  /** A snapshot was released: what it held back may be pruned. */
+  released(): void {
+    this.#pruner.released()
+  }
+
+  /** Tidies up about `rows` rows; true while there is more to do now. */
+  maintain(rows: number): boolean {
+    return this.#failed === null && this.#pruner.work(rows)
+  }
+
+  /** Gives the table's memory back; every read of it gets this error from now on. */
+  fail(error: CacheError): void {
+    this.#failed = error
+    this.decoded = new LRUCache({ max: 1 })
+    this.#touched.clear()
+    this.#pruner.clear()
+    this.#chains.clear()
+  }
+}
