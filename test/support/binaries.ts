@@ -90,7 +90,7 @@ function installedPackage(major: Major): { folder: string; version: string } {
   const folder = dirname(dirname(entry))
   const manifest: unknown = JSON.parse(readFileSync(join(folder, 'package.json'), 'utf8'))
   const version = (manifest as { version: string }).version
-  // Not every platform has every major; a missing one would resolve to a neighbour's, hoisted by npm.
+  // Outside linux-x64 there is no 13 and 14; package.json overrides them with a neighbour's, so that the lock is whole.
   if (!version.startsWith(`${major}.`)) throw new Error(`npm has no Postgres ${major} for ${platform}.`)
   return { folder, version }
 }
