@@ -59,7 +59,10 @@ function scene(seed = 1) {
 describe('at a barrier', () => {
   const lies: Record<string, (view: TableView) => TableView> = {
     'a size that is wrong': view => ({ ...view, size: view.size + 1 }),
-    'a key that is not found': view => ({ ...view, get: key => (key['id'] === 2 ? undefined : view.get(key)) }),
+    'a key that is not found': view => ({
+      ...view,
+      get: key => (key['id'] === 2 ? undefined : view.get(key)),
+    }),
     'a value that is another': view => ({
       ...view,
       get: key => (key['id'] === 2 ? { ...(view.get(key) as object), title: 'b' } : view.get(key)),
@@ -132,6 +135,8 @@ describe('on the way', () => {
     const kept = states[2]!.get(items)!
     subject.lie = (table, view) =>
       table === items && view.size === kept.size ? { ...view, size: kept.size + 1 } : view
-    expect(checker.look()).toMatchObject({ where: expect.stringContaining('a snapshot kept since') as unknown })
+    expect(checker.look()).toMatchObject({
+      where: expect.stringContaining('a snapshot kept since') as unknown,
+    })
   })
 })

@@ -9,7 +9,14 @@ function historyOf(seed: number, steps: number) {
   const model = new Model(simulatedTables)
   const hash = new HistoryHash()
   const operations: Operation[] = []
-  const options = { random: new Random(seed), tables: simulatedTables, writers: 4, steps, model, twoPhase: true }
+  const options = {
+    random: new Random(seed),
+    tables: simulatedTables,
+    writers: 4,
+    steps,
+    model,
+    twoPhase: true,
+  }
   for (const operation of generateHistory(options)) {
     model.apply(operation)
     hash.add(operation)
@@ -41,7 +48,8 @@ describe('a history', () => {
     for (const operation of operations) {
       if (operation.kind === 'barrier') expect(open.size).toBe(0)
       else if (operation.kind === 'begin') open.add(operation.writer)
-      else if (/^(commit|rollback$)/.test(operation.kind)) open.delete((operation as { writer: number }).writer)
+      else if (/^(commit|rollback$)/.test(operation.kind))
+        open.delete((operation as { writer: number }).writer)
     }
     expect(operations.at(-1)?.kind).toBe('barrier')
   })
@@ -51,7 +59,8 @@ describe('a history', () => {
     let most = 0
     for (const operation of operations) {
       if (operation.kind === 'begin') open.add(operation.writer)
-      else if (/^(commit|rollback$)/.test(operation.kind)) open.delete((operation as { writer: number }).writer)
+      else if (/^(commit|rollback$)/.test(operation.kind))
+        open.delete((operation as { writer: number }).writer)
       most = Math.max(most, open.size)
     }
     expect(most).toBe(4)
@@ -69,7 +78,10 @@ describe('a history', () => {
       } else if ('table' in operation) {
         const { table } = operation
         const rows = operation.kind === 'insert' ? operation.rows : operation.keys
-        for (const row of [...rows, ...(operation.kind === 'update' ? [{ ...rows[0], ...operation.set }] : [])]) {
+        for (const row of [
+          ...rows,
+          ...(operation.kind === 'update' ? [{ ...rows[0], ...operation.set }] : []),
+        ]) {
           const key = `${table.name} ${JSON.stringify(table.key.map(name => row[name]))}`
           expect([key, touched.get(key) ?? writer]).toEqual([key, writer])
           expect(truncated.get(table.name) ?? writer).toBe(writer)

@@ -7,7 +7,8 @@ const item = (id: number, title = 'a'): Row => ({ id, title, stock: 1, manual: n
 const insert = (writer: number, ...rows: Row[]) => ({ kind: 'insert', writer, table: items, rows }) as const
 const update = (writer: number, id: number, set: Row) =>
   ({ kind: 'update', writer, table: items, keys: [{ id }], set }) as const
-const titles = (rows: Iterable<Row>) => [...rows].map(row => `${String(row['id'])} ${String(row['title'])}`).sort()
+const titles = (rows: Iterable<Row>) =>
+  [...rows].map(row => `${String(row['id'])} ${String(row['title'])}`).sort()
 
 describe('the model', () => {
   test('shows a row to its writer at once and to others when it has committed', () => {

@@ -5,7 +5,8 @@ import { openDatabaseSubject, type Subject, type SubjectOptions } from '../../si
 import { testDatabase } from '../support/servers.js'
 
 const STEPS = 200
-const openCache = (options: SubjectOptions): Promise<Subject> => openCacheSubject({ ...options, decoder: 'pgoutput' })
+const openCache = (options: SubjectOptions): Promise<Subject> =>
+  openCacheSubject({ ...options, decoder: 'pgoutput' })
 
 async function simulateOn(major: 14 | 18, seed: number, openSubject = openCache): Promise<SimulationResult> {
   await using database = await testDatabase({ major })
@@ -28,19 +29,25 @@ test('the same seed gives the same history, whatever is put to the test', async 
 })
 
 test('a cache that hides one row is found out, with the step and the row', async () => {
-  const { mismatch } = await simulateOn(18, 1, async options => {
-    const subject = await openCache(options)
-    return Object.assign(Object.create(subject) as Subject, {
-      get now(): Subject['now'] {
-        return table => {
-          const view = subject.now(table)
-          return { ...view, rows: () => [...view.rows()].slice(1) }
-        }
-      },
-    })
-  })
+  const { mismatch } = await simulateOn(18, 1, async options => hidingRows(await openCache(options)))
   expect(mismatch).toMatchObject({
     step: expect.any(Number) as number,
-    difference: { where: 'the model and the cache', problem: 'iteration leaves out a row' },
+    difference: {
+      where: 'the model and the cache',
+      problem: 'iteration leaves out a row',
+      key: expect.anything() as unknown,
+    },
   })
 })
+
+function hidingRows(subject: Subject): Subject {
+  return {
+    catchUp: () => subject.catchUp(),
+    now: table => {
+      const view = subject.now(table)
+      return { ...view, rows: () => [...view.rows()].slice(1) }
+    },
+    snapshot: () => subject.snapshot(),
+    [Symbol.asyncDispose]: () => subject[Symbol.asyncDispose](),
+  }
+}
