@@ -6,7 +6,6 @@ import PlainReporter from './test/support/reporter.js'
  * Compiles decorators as the language has them. Vite's own compiler knows only the legacy kind so far and leaves these in
  * the code, where Node meets a syntax error. Folders compiled as legacy decorators are left to Vite, which reads their
  * tsconfig.json.
- * @see https://github.com/vitest-dev/vitest/issues/9876
  */
 function standardDecorators(): Plugin {
   return {
