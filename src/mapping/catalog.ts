@@ -1,0 +1,233 @@
+import type { ReplicaIdentity } from '../change/relation.js'
+import type { QueryConnection } from '../runtime.js'
+
+/** What the catalogue says about the declared tables and the server: plain facts, judged elsewhere. */
+export interface Catalog {
+  readonly server: ServerFacts
+  /** The declared tables that exist. */
+  readonly tables: readonly CatalogTable[]
+  /** Other tables, to suggest names for those that don't; empty if all exist. */
+  readonly otherTables: readonly TableName[]
+}
+
+export interface TableName {
+  readonly schema: string
+  readonly name: string
+}
+
+export interface ServerFacts {
+  /** `server_version_num`: 170005 is 17.5. */
+  readonly version: number
+  /** As the server spells it. */
+  readonly versionText: string
+  readonly walLevel: string
+  readonly encoding: string
+  readonly inRecovery: boolean
+  readonly slotsMax: number
+  readonly slotsUsed: number
+  readonly sendersMax: number
+  readonly sendersUsed: number
+  readonly walBlockBytes: number
+  readonly walSegmentBytes: number
+  readonly role: string
+  readonly superuser: boolean
+  /** The role's own attribute. Managed servers may grant the right otherwise: try, rather than trust it. */
+  readonly replicationRole: boolean
+}
+
+export interface CatalogTable extends TableName {
+  readonly oid: number
+  /** `pg_class.relkind`. */
+  readonly kind: string
+  /** `pg_class.relpersistence`: `p` permanent, `u` unlogged, `t` temporary. */
+  readonly persistence: string
+  readonly replicaIdentity: ReplicaIdentity
+  readonly rowSecurity: boolean
+  /** Whether policies would hide rows from this role's SELECT. */
+  readonly rowSecurityApplies: boolean
+  /** Tables that inherit from it, or are its partitions: `schema.table`. */
+  readonly children: readonly string[]
+  /** The root that it is a partition of, or the parent it inherits from. */
+  readonly parent: string | null
+  /** Whether this role may look into the schema. */
+  readonly schemaUsable: boolean
+  readonly blocks: number
+  readonly estimatedRows: number
+  /** By `attnum`, dropped ones left out. */
+  readonly columns: readonly CatalogColumn[]
+  readonly primaryKey: CatalogIndex | null
+  /** The index that `REPLICA IDENTITY USING INDEX` names. */
+  readonly identityIndex: CatalogIndex | null
+}
+
+export interface CatalogColumn {
+  readonly attnum: number
+  readonly name: string
+  readonly typeOid: number
+  readonly baseTypeOid: number
+  readonly typeModifier: number
+  readonly typeName: string
+  /** `pg_type.typtype` of the base type. */
+  readonly typeKind: string
+  readonly notNull: boolean
+  readonly generated: 'no' | 'stored' | 'virtual'
+  readonly deterministic: boolean
+  /** Whether this role may SELECT it. */
+  readonly selectable: boolean
+}
+
+export interface CatalogIndex {
+  readonly name: string
+  /** Its key columns' names, in the index's order. */
+  readonly columns: readonly string[]
+  readonly valid: boolean
+  /** False for a deferrable constraint. */
+  readonly immediate: boolean
+}
+
+/**
+ * The facts about `names` and the server, in one query (and one more to suggest names, if some table is missing).
+ *
+ * @throws whatever the server answered.
+ */
+export async function readCatalog(
+  connection: QueryConnection,
+  names: readonly TableName[],
+): Promise<Catalog> {
+  const [row] = await connection.query(CATALOG_SQL, [
+    JSON.stringify(names.map(({ schema, name }) => ({ schema, name }))),
+  ])
+  const { server, tables } = JSON.parse(row!['catalog']!) as {
+    server: ServerFacts
+    tables: RawTable[] | null
+  }
+  const found = (tables ?? []).map(catalogTable)
+  const complete = names.every(({ schema, name }) =>
+    found.some(table => table.schema === schema && table.name === name),
+  )
+  return { server, tables: found, otherTables: complete ? [] : await readTableNames(connection) }
+}
+
+/** Suggestions are searched for among at most so many tables. */
+const SUGGESTED_AMONG_MAX = 10_000
+
+async function readTableNames(connection: QueryConnection): Promise<TableName[]> {
+  const rows = await connection.query(
+    `select n.nspname, c.relname from pg_class c join pg_namespace n on n.oid = c.relnamespace
+     where c.relkind = 'r' and c.relpersistence = 'p' and c.oid >= 16384
+     order by n.nspname, c.relname limit ${SUGGESTED_AMONG_MAX}`,
+  )
+  return rows.map(row => ({ schema: row['nspname']!, name: row['relname']! }))
+}
+
+/** What the query says in PostgreSQL's one-letter codes. */
+interface RawTable extends Omit<CatalogTable, 'replicaIdentity' | 'columns'> {
+  readonly relreplident: string
+  readonly columns: readonly (Omit<CatalogColumn, 'generated'> & { readonly attgenerated: string })[] | null
+}
+
+const IDENTITIES: Readonly<Record<string, ReplicaIdentity>> = {
+  d: 'default',
+  n: 'nothing',
+  f: 'full',
+  i: 'index',
+}
+const GENERATED: Readonly<Record<string, CatalogColumn['generated']>> = {
+  '': 'no',
+  s: 'stored',
+  v: 'virtual',
+}
+
+function catalogTable({ relreplident, columns, ...table }: RawTable): CatalogTable {
+  return {
+    ...table,
+    replicaIdentity: IDENTITIES[relreplident] ?? 'nothing',
+    columns: (columns ?? []).map(({ attgenerated, ...column }) => ({
+      ...column,
+      generated: GENERATED[attgenerated] ?? 'virtual',
+    })),
+  }
+}
+
+const INDEX_JSON = `
+  select json_build_object(
+    'name', ic.relname,
+    'columns', (
+      select json_agg(a.attname order by k.place)
+      from unnest(i.indkey::int2[]) with ordinality k(attnum, place)
+      join pg_attribute a on a.attrelid = i.indrelid and a.attnum = k.attnum
+      where k.place <= i.indnkeyatts),
+    'valid', i.indisvalid,
+    'immediate', i.indimmediate)
+  from pg_index i join pg_class ic on ic.oid = i.indexrelid
+  where i.indrelid = c.oid`
+
+// A domain may rest on another one; its modifier holds where the ones above it have none, as in getBaseTypeAndTypmod.
+const COLUMNS_JSON = `
+  select json_agg(json_build_object(
+    'attnum', a.attnum,
+    'name', a.attname,
+    'typeOid', a.atttypid::int8,
+    'baseTypeOid', base.oid::int8,
+    'typeModifier', base.modifier,
+    'typeName', format_type(a.atttypid, a.atttypmod),
+    'typeKind', base.typtype,
+    'notNull', a.attnotnull,
+    'attgenerated', a.attgenerated,
+    'deterministic', coalesce((select l.collisdeterministic from pg_collation l where l.oid = a.attcollation), true),
+    'selectable', has_column_privilege(c.oid, a.attnum, 'SELECT')
+  ) order by a.attnum)
+  from pg_attribute a
+  cross join lateral (
+    with recursive domain as (
+      select t.oid, t.typtype, t.typbasetype, t.typtypmod, a.atttypmod as modifier
+      from pg_type t where t.oid = a.atttypid
+      union all
+      select t.oid, t.typtype, t.typbasetype, t.typtypmod,
+        case when d.modifier = -1 then d.typtypmod else d.modifier end
+      from domain d join pg_type t on t.oid = d.typbasetype where d.typtype = 'd')
+    select oid, typtype, modifier from domain where typtype <> 'd') base
+  where a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped`
+
+const TABLES_JSON = `
+  select json_agg(json_build_object(
+    'oid', c.oid::int8,
+    'schema', n.nspname,
+    'name', c.relname,
+    'kind', c.relkind,
+    'persistence', c.relpersistence,
+    'relreplident', c.relreplident,
+    'rowSecurity', c.relrowsecurity,
+    'rowSecurityApplies', row_security_active(c.oid),
+    'children', coalesce((select json_agg(h.inhrelid::regclass::text) from pg_inherits h where h.inhparent = c.oid), '[]'),
+    'parent', (select h.inhparent::regclass::text from pg_inherits h where h.inhrelid = c.oid order by h.inhseqno limit 1),
+    'schemaUsable', has_schema_privilege(n.oid, 'USAGE'),
+    'blocks', coalesce(pg_relation_size(c.oid) / current_setting('block_size')::int, 0),
+    'estimatedRows', c.reltuples,
+    'columns', (${COLUMNS_JSON}),
+    'primaryKey', (${INDEX_JSON} and i.indisprimary),
+    'identityIndex', (${INDEX_JSON} and i.indisreplident)
+  ))
+  from json_to_recordset($1::json) wanted(schema text, name text)
+  join pg_namespace n on n.nspname = wanted.schema
+  join pg_class c on c.relnamespace = n.oid and c.relname = wanted.name and c.relkind not in ('i', 'I', 'S', 't', 'c')`
+
+const SERVER_JSON = `
+  select json_build_object(
+    'version', current_setting('server_version_num')::int,
+    'versionText', current_setting('server_version'),
+    'walLevel', current_setting('wal_level'),
+    'encoding', current_setting('server_encoding'),
+    'inRecovery', pg_is_in_recovery(),
+    'slotsMax', current_setting('max_replication_slots')::int,
+    'slotsUsed', (select count(*) from pg_replication_slots),
+    'sendersMax', current_setting('max_wal_senders')::int,
+    'sendersUsed', (select count(*) from pg_stat_get_wal_senders()),
+    'walBlockBytes', current_setting('wal_block_size')::int,
+    'walSegmentBytes', (select setting::int8 from pg_settings where name = 'wal_segment_size'),
+    'role', current_user,
+    'superuser', r.rolsuper,
+    'replicationRole', r.rolreplication
+  ) from pg_roles r where r.rolname = current_user`
+
+const CATALOG_SQL = `select json_build_object('server', (${SERVER_JSON}), 'tables', (${TABLES_JSON})) as catalog`

@@ -1,0 +1,113 @@
+import { OptionError } from '../errors.js'
+
+/** How many rows of a table are to be kept: all, or at most so many. */
+export type Keep = 'all' | { readonly maxRows?: number; readonly maxBytes?: number }
+
+/** How a property's column is named where the declaration doesn't say: as the property, or in snake_case. */
+export type Naming = 'exact' | 'snake'
+
+/** What a class and `defineTable` can both say about a table. */
+export interface TableOptions {
+  /** The table's name, as in `pg_class`: unquoted, in its own case. */
+  readonly name: string
+  /** Default `public`. */
+  readonly schema?: string
+  /** Default `exact`. */
+  readonly naming?: Naming
+  /** Default `all`. */
+  readonly keep?: Keep
+  /** Secondary indexes, each a list of properties. */
+  readonly indexes?: readonly (readonly string[])[]
+  /** Makes a row of your own class from a plain, frozen one; called for each read. For classes with `#private` fields. */
+  readonly construct?: (row: Readonly<Record<string, unknown>>) => object
+  /** Cache the table although it has row-level security, which the change stream ignores: every row is kept. */
+  readonly allowRlsBypass?: boolean
+}
+
+/** One declared property. */
+export interface DeclaredColumn {
+  readonly property: string
+  /** Undefined: by the table's naming. */
+  readonly column: string | undefined
+}
+
+/** A table as declared, not yet checked against the catalogue. */
+export interface Declaration {
+  /** The class, or the object that `defineTable` returned. */
+  readonly identity: object
+  /** What to call it in messages. */
+  readonly label: string
+  readonly schema: string
+  readonly name: string
+  readonly naming: Naming
+  readonly keep: Keep
+  readonly construct: ((row: Readonly<Record<string, unknown>>) => object) | null
+  readonly allowRlsBypass: boolean
+  readonly prototype: object | null
+  /** Empty: all columns of the table. */
+  readonly columns: readonly DeclaredColumn[]
+  /** Properties of the primary key; empty: whatever the catalogue says. */
+  readonly key: readonly string[]
+  /** Properties of each secondary index. */
+  readonly indexes: readonly (readonly string[])[]
+}
+
+const KNOWN_OPTIONS: ReadonlySet<string> = new Set([
+  'name',
+  'schema',
+  'naming',
+  'keep',
+  'indexes',
+  'construct',
+  'allowRlsBypass',
+])
+
+/**
+ * Refuses options that can't mean anything, at the declaration, where the stack points at the line to mend.
+ *
+ * @throws {OptionError}
+ */
+export function checkTableOptions(options: TableOptions, alsoKnown: readonly string[] = []): void {
+  if (!isName(options.name))
+    throw new OptionError('name', 'the table needs a name: a text that is not empty.')
+  const refuse = (option: string, problem: string): never => {
+    throw new OptionError(option, `${problem} (table ${options.name})`)
+  }
+  for (const option of Object.keys(options)) {
+    if (!KNOWN_OPTIONS.has(option) && !alsoKnown.includes(option))
+      refuse(option, 'there is no such option of a table.')
+  }
+  const { schema, naming, keep, construct, indexes } = options
+  if (schema !== undefined && !isName(schema)) refuse('schema', 'give a text that is not empty.')
+  if (naming !== undefined && naming !== 'exact' && naming !== 'snake')
+    refuse('naming', "give 'exact' or 'snake'.")
+  if (keep !== undefined && !isKeep(keep))
+    refuse('keep', "give 'all', or maxRows or maxBytes as positive integers.")
+  if (construct !== undefined && typeof construct !== 'function') refuse('construct', 'give a function.')
+  if (indexes !== undefined && !isIndexList(indexes))
+    refuse('indexes', 'give lists of properties, none of them empty.')
+}
+
+function isName(value: unknown): boolean {
+  return typeof value === 'string' && value !== '' && !value.includes('\0')
+}
+
+function isKeep(keep: unknown): boolean {
+  if (keep === 'all') return true
+  if (typeof keep !== 'object' || keep === null) return false
+  const limits: [string, unknown][] = Object.entries(keep)
+  return (
+    limits.length > 0 &&
+    limits.every(
+      ([name, limit]) =>
+        (name === 'maxRows' || name === 'maxBytes') && Number.isSafeInteger(limit) && Number(limit) > 0,
+    )
+  )
+}
+
+function isIndexList(indexes: unknown): boolean {
+  return (
+    Array.isArray(indexes) &&
+    indexes.every(index => Array.isArray(index) && index.length > 0 && index.every(isName))
+  )
+}

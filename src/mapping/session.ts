@@ -1,0 +1,58 @@
+import type { SetupProblem } from '../errors.js'
+
+/** What of the caller's session decides how values read as text. */
+export interface CallerSession {
+  readonly dateStyle: string
+  readonly intervalStyle: string
+  readonly byteaOutput: string
+  readonly extraFloatDigits: string
+  readonly timeZone: string
+  readonly lcMonetary: string
+}
+
+/** Run on a client of the caller's pool, its one row is a `CallerSession`. */
+export const CALLER_SESSION_SQL = `select
+  current_setting('DateStyle') as "dateStyle",
+  current_setting('IntervalStyle') as "intervalStyle",
+  current_setting('bytea_output') as "byteaOutput",
+  current_setting('extra_float_digits') as "extraFloatDigits",
+  current_setting('TimeZone') as "timeZone",
+  current_setting('lc_monetary') as "lcMonetary"`
+
+/** Under these settings `pg` itself misreads values (it gives null for dates), so there is no answer to be equal to. */
+export function sessionProblems({ dateStyle, byteaOutput }: CallerSession): SetupProblem[] {
+  const problems: SetupProblem[] = []
+  if (!dateStyle.startsWith('ISO')) {
+    problems.push({
+      kind: 'date-style',
+      message:
+        `the pool's sessions have DateStyle "${dateStyle}", in which pg reads every date as null or as another day. ` +
+        'Set it to ISO for the role or database, or in the pool: options: "-c datestyle=ISO".',
+    })
+  }
+  if (byteaOutput !== 'hex') {
+    problems.push({
+      kind: 'bytea-output',
+      message:
+        `the pool's sessions have bytea_output "${byteaOutput}". ` +
+        'Set it to hex for the role or database, or in the pool: options: "-c bytea_output=hex".',
+    })
+  }
+  return problems
+}
+
+/** Settings under which a SELECT on the caller's pool reads otherwise than the same row from memory. */
+export function sessionWarnings({ intervalStyle, extraFloatDigits }: CallerSession): string[] {
+  const warnings: string[] = []
+  if (intervalStyle !== 'postgres') {
+    warnings.push(
+      `The pool's sessions have IntervalStyle "${intervalStyle}", which pg can't read; rows from memory have their intervals as under "postgres".`,
+    )
+  }
+  if (Number(extraFloatDigits) < 1) {
+    warnings.push(
+      `The pool's sessions have extra_float_digits ${extraFloatDigits}, which rounds float4 and float8; rows from memory have all digits.`,
+    )
+  }
+  return warnings
+}

@@ -1,0 +1,160 @@
+import type { SetupProblem } from '../errors.js'
+import { quoteIdentifier, quoteQualified } from '../sql/quote.js'
+import type { CatalogColumn, CatalogTable } from './catalog.js'
+import type { Declaration } from './declaration.js'
+import type { DecoderName } from './server.js'
+
+/** A problem of a table that is already named. */
+export type TableProblem = Omit<SetupProblem, 'table'>
+
+/** The first OID that is not the system's own (FirstNormalObjectId). */
+const FIRST_USER_OID = 16384
+
+const KINDS: Readonly<Record<string, string>> = {
+  v: 'a view: declare the tables behind it',
+  m: 'a materialised view, and its refreshes are not in the change stream: declare the tables behind it',
+  f: 'a foreign table, and its changes are made elsewhere',
+  p: 'a partitioned table, which this version does not support: declare its partitions one by one',
+}
+
+/** What is wrong with the table itself, whichever of its columns are mapped. */
+export function tableProblems(table: CatalogTable, declaration: Declaration): TableProblem[] {
+  const problems: TableProblem[] = []
+  const add = (kind: string, message: string): void => void problems.push({ kind, message })
+  const sql = quoteQualified(table.schema, table.name)
+  if (table.kind !== 'r') {
+    add(
+      table.kind === 'p' ? 'partitioned-table' : 'table-kind',
+      `this is ${KINDS[table.kind] ?? 'not a table'}.`,
+    )
+    return problems
+  }
+  if (table.oid < FIRST_USER_OID) {
+    add('system-table', 'this is a table of the system: PostgreSQL does not stream its changes.')
+    return problems
+  }
+  if (table.persistence !== 'p') {
+    const what = table.persistence === 'u' ? 'unlogged' : 'temporary'
+    add(
+      'table-persistence',
+      `this table is ${what}, so its changes are not in the log. ${what === 'unlogged' ? `ALTER TABLE ${sql} SET LOGGED;` : 'Use an ordinary one.'}`,
+    )
+  }
+  if (table.children.length > 0) {
+    add(
+      'inherited-table',
+      `other tables inherit from this one (${table.children.slice(0, 3).join(', ')}): a SELECT shows their rows too, the change stream does not. Declare the inheriting tables instead.`,
+    )
+  }
+  if (table.rowSecurity && !declaration.allowRlsBypass) {
+    add(
+      'row-security',
+      'this table has row-level security, which the change stream ignores: every row would be kept, and shown to every reader. If that is meant, declare it with allowRlsBypass: true.',
+    )
+  } else if (table.rowSecurityApplies) {
+    add(
+      'row-security-applies',
+      'policies hide rows of this table from the role, so it could not be loaded whole. Let a superuser run ALTER ROLE ... BYPASSRLS for it.',
+    )
+  }
+  if (!table.schemaUsable) {
+    add(
+      'no-schema-right',
+      `the role may not look into the schema. GRANT USAGE ON SCHEMA ${quoteIdentifier(table.schema)} TO it.`,
+    )
+  }
+  problems.push(...keyProblems(table))
+  return problems
+}
+
+/** Rows are found by their primary key, in the change stream too: it has to be there, immediate, and what old rows are logged by. */
+function keyProblems({
+  schema,
+  name,
+  primaryKey,
+  identityIndex,
+  replicaIdentity,
+}: CatalogTable): TableProblem[] {
+  const sql = quoteQualified(schema, name)
+  if (primaryKey === null) {
+    return [
+      {
+        kind: 'no-primary-key',
+        message: `this table has no primary key, so its rows can't be told apart. ALTER TABLE ${sql} ADD PRIMARY KEY (...);`,
+      },
+    ]
+  }
+  const problems: TableProblem[] = []
+  if (!primaryKey.immediate) {
+    problems.push({
+      kind: 'deferrable-primary-key',
+      message: `the primary key "${primaryKey.name}" is deferrable: within a transaction two rows may have one key, and PostgreSQL does not log old rows by it. Make it NOT DEFERRABLE.`,
+    })
+  }
+  if (replicaIdentity === 'nothing') {
+    problems.push({
+      kind: 'replica-identity',
+      message: `this table has REPLICA IDENTITY NOTHING, so the change stream does not say which row an UPDATE or DELETE means. ALTER TABLE ${sql} REPLICA IDENTITY DEFAULT;`,
+    })
+  }
+  if (
+    replicaIdentity === 'index' &&
+    !(identityIndex?.valid && sameNames(identityIndex.columns, primaryKey.columns))
+  ) {
+    const index = identityIndex === null ? 'an index that is gone' : `the index "${identityIndex.name}"`
+    problems.push({
+      kind: 'replica-identity',
+      message: `the replica identity is ${index} and not the primary key, so a changed primary key would leave the old row behind. ALTER TABLE ${sql} REPLICA IDENTITY DEFAULT; (or FULL)`,
+    })
+  }
+  return problems
+}
+
+/** `pg_type` OIDs that a decoder turns into something from which the value can't be had back. */
+const LOST_TYPES: Readonly<Record<DecoderName, { readonly oids: readonly number[]; readonly why: string }>> =
+  {
+    pgoutput: { oids: [], why: '' },
+    wal2json: { oids: [700, 701, 1700], why: 'it sends NaN and the infinities as null' },
+    decoderbufs: {
+      oids: [790, 1266],
+      why: 'it sends money without its currency and timetz without its zone',
+    },
+  }
+
+/** What is wrong with one mapped column. */
+export function columnProblems(
+  column: CatalogColumn,
+  property: string,
+  table: CatalogTable,
+  decoder: DecoderName,
+): TableProblem[] {
+  const problems: TableProblem[] = []
+  const add = (kind: string, message: string): void =>
+    void problems.push({ kind, property, column: column.name, message })
+  if (column.generated === 'virtual' || (column.generated === 'stored' && decoder === 'pgoutput')) {
+    add(
+      'generated-column',
+      `this ${column.generated} generated column is not in ${decoder}'s change stream, so memory would keep its first value. Leave it out: declare the other columns by name, and compute it in a getter.`,
+    )
+  }
+  const lost = LOST_TYPES[decoder]
+  // A domain's OID is not its base type's; wal2json writes domains as strings, without loss.
+  if (lost.oids.includes(column.typeOid)) {
+    add(
+      'decoder-type',
+      `${decoder} can't carry ${column.typeName}: ${lost.why}. Use decoder 'pgoutput', or leave the column out.`,
+    )
+  }
+  if (!column.selectable) {
+    add(
+      'no-select-right',
+      `the role may not read it. GRANT SELECT ON ${quoteQualified(table.schema, table.name)} TO it.`,
+    )
+  }
+  return problems
+}
+
+export function sameNames(a: readonly string[], b: readonly string[]): boolean {
+  const names = new Set(a)
+  return names.size === new Set(b).size && b.every(name => names.has(name))
+}
