@@ -36,7 +36,7 @@ export const systemRuntime: Runtime = {
       timer.unref()
       return () => clearTimeout(timer)
     },
-    yield: () => new Promise((resolve) => setImmediate(resolve)),
+    yield: () => new Promise(resolve => setImmediate(resolve)),
     microtask: queueMicrotask,
   },
   random: Math.random,
@@ -83,8 +83,11 @@ export interface QueryConnection {
 
 /** What a replication connection hands over while it streams. Called synchronously, in stream order. */
 export interface StreamHandlers {
-  /** A change frame: the frame's header position, and its payload, which is overwritten after the call. */
-  onData(lsnHigh: number, lsnLow: number, payload: Uint8Array): void
+  /**
+   * A change frame: its header's position, and its payload, `bytes[start, end)`. Nobody writes to `bytes` any
+   * more: a handler may keep them, and then holds all of them in memory.
+   */
+  onData(lsnHigh: number, lsnLow: number, bytes: Uint8Array, start: number, end: number): void
   onKeepalive(lsnHigh: number, lsnLow: number, replyRequested: boolean): void
 }
 

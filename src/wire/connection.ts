@@ -1,0 +1,79 @@
+import type pg from 'pg'
+import type { Connections, QueryConnection, ReplicationConnection, Timers } from '../runtime.js'
+import { clientConfig, type ConnectionSource, type SessionSettings } from './config.js'
+import { type Attempt, connectError } from './connect-errors.js'
+import { PgQueryConnection } from './query-connection.js'
+import { PgReplicationConnection } from './replication-connection.js'
+import { prepareSession } from './session.js'
+import type { Opening } from './socket.js'
+
+/** How long a connection may take, if the pool's configuration does not say. */
+const CONNECT_LIMIT_MS = 10_000
+/** How long another session may take to end one of ours. */
+const TERMINATE_LIMIT_MS = 1_000
+
+export interface ConnectionOptions {
+  /** Where replication connects, if not where the pool does: poolers carry queries only. */
+  readonly replication?: ConnectionSource
+  readonly settings: SessionSettings
+  /** Names our sessions in `pg_stat_activity`, and in `synchronous_standby_names`, where it must not stand. */
+  readonly applicationName: string
+  readonly timers: Timers
+}
+
+/** `pg-pool` declares neither its configuration nor the client that it makes. */
+interface PoolInternals {
+  readonly options: pg.PoolConfig
+  readonly Client: typeof pg.Client
+}
+
+/** The database of the caller's pool, as connections of our own: none is taken from the pool. */
+export function connectionsOf(pool: pg.Pool, options: ConnectionOptions): Connections {
+  const { options: poolOptions, Client } = pool as unknown as PoolInternals
+  const { settings, applicationName, timers } = options
+  const configOf = (source: ConnectionSource) => clientConfig(source, settings, applicationName, process.env)
+  const limitMs = poolOptions.connectionTimeoutMillis || CONNECT_LIMIT_MS
+
+  const opening = (source: ConnectionSource, openingMs: number, signal?: AbortSignal): Opening => ({
+    config: configOf(source),
+    timers,
+    limitMs: openingMs,
+    signal,
+    prepare: session => prepareSession(session, settings),
+  })
+  const replicationSource = options.replication ?? poolOptions
+
+  function query(signal?: AbortSignal): Promise<QueryConnection> {
+    const how = opening(poolOptions, limitMs, signal)
+    return explained('query', how, () => PgQueryConnection.open(Client, how))
+  }
+
+  function replication(signal?: AbortSignal): Promise<ReplicationConnection> {
+    const how = opening(replicationSource, limitMs, signal)
+    return explained('replication', how, () => PgReplicationConnection.open(how, terminate))
+  }
+
+  async function terminate(pid: number): Promise<void> {
+    const session = await PgQueryConnection.open(Client, opening(replicationSource, TERMINATE_LIMIT_MS))
+    try {
+      await session.query('select pg_terminate_backend($1)', [String(pid)])
+    } finally {
+      await session.close()
+    }
+  }
+
+  return { query, replication }
+}
+
+async function explained<C>(
+  purpose: Attempt['purpose'],
+  { config, signal }: Opening,
+  open: () => Promise<C>,
+): Promise<C> {
+  try {
+    return await open()
+  } catch (error) {
+    signal?.throwIfAborted()
+    throw connectError(error, { purpose, user: config.user })
+  }
+}

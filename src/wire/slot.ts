@@ -1,0 +1,116 @@
+import { type Lsn, parseLsn } from '../change/lsn.js'
+import { asError, OptionError, SetupError, SlotError } from '../errors.js'
+import type { QueryConnection, ReplicationConnection } from '../runtime.js'
+import { isServerError } from './connect-errors.js'
+
+const SLOT_NAME = /^[a-z0-9_]{1,63}$/
+/** Enough for two processes never to choose the same. */
+const RANDOM_DIGITS = 12
+/** How many of the transactions that hold up a slot are named. */
+const WRITERS_NAMED = 3
+
+/** A slot, and the snapshot of exactly what its stream does not send. */
+export interface CreatedSlot {
+  readonly name: string
+  /** The stream begins here; the snapshot shows everything before. */
+  readonly consistentPoint: Lsn
+  /** Good until the next command on the slot's connection. */
+  readonly snapshotName: string
+}
+
+export interface SlotRequest {
+  readonly name: string
+  /** The output plugin's name. */
+  readonly plugin: string
+  /** `server_version_num`. */
+  readonly serverVersion: number
+  /** How long to wait for the transactions that are writing: all of the cluster's, other databases included. */
+  readonly lockTimeoutMs: number
+  /** Asked, after that time, who they are. */
+  readonly oldestWriters: () => Promise<string>
+}
+
+/** A name that no other process's slot has. `random` is uniform in [0, 1). */
+export function temporarySlotName(random: () => number): string {
+  const digits = Array.from({ length: RANDOM_DIGITS }, () => Math.floor(random() * 36).toString(36))
+  return `walcache_${digits.join('')}`
+}
+
+/**
+ * Makes a temporary slot, which goes with its connection, and exports its snapshot.
+ *
+ * @throws {SlotError} if the server has no room for it, or old transactions don't end in time (transient).
+ * @throws {SetupError} if the server's settings or the role's rights don't allow it.
+ */
+export async function createSlot(
+  replication: ReplicationConnection,
+  request: SlotRequest,
+): Promise<CreatedSlot> {
+  const { name, plugin, serverVersion, lockTimeoutMs } = request
+  if (!SLOT_NAME.test(name)) {
+    throw new OptionError('slot', 'a slot’s name has 1 to 63 lower-case letters, digits and underscores.')
+  }
+  const snapshot = serverVersion >= 150_000 ? `(SNAPSHOT 'export')` : 'EXPORT_SNAPSHOT'
+  try {
+    await replication.query(`SET lock_timeout = ${Math.ceil(lockTimeoutMs)}`)
+    const [row] = await replication.query(
+      `CREATE_REPLICATION_SLOT "${name}" TEMPORARY LOGICAL "${plugin}" ${snapshot}`,
+    )
+    return {
+      name,
+      consistentPoint: parseLsn(row!['consistent_point']!),
+      snapshotName: row!['snapshot_name']!,
+    }
+  } catch (error) {
+    throw await slotError(asError(error), request)
+  }
+}
+
+async function slotError(cause: Error, request: SlotRequest): Promise<Error> {
+  if (!isServerError(cause)) return cause
+  const { name, plugin, lockTimeoutMs } = request
+  const failed = (problem: string, transient: boolean) => new SlotError(name, problem, transient, { cause })
+  const setup = (kind: string, message: string) => new SetupError([{ kind, message }], { cause })
+  switch (cause.code) {
+    case '55P03': // lock_not_available
+      return failed(
+        `it waits for every transaction that was writing, and after ${lockTimeoutMs} ms some still are: ` +
+          `${await request.oldestWriters()}. The cache tries again.`,
+        true,
+      )
+    case '53400': // configuration_limit_exceeded
+      return failed(
+        'all slots are in use. Raise max_replication_slots: each process with a cache needs one.',
+        false,
+      )
+    case '42710': // duplicate_object
+    case '55006': // object_in_use
+      return failed('another session has it. The cache tries again under another name.', true)
+    case '55000': // object_not_in_prerequisite_state
+      return setup(
+        'wal-level',
+        `logical decoding is not possible: ${cause.message}. Set wal_level = logical; it takes a restart.`,
+      )
+    case '42501': // insufficient_privilege
+      return setup('replication-right', 'the role may not make a slot: it needs the REPLICATION attribute.')
+    case '58P01': // undefined_file
+      return setup('output-plugin', `the server does not have the output plugin "${plugin}".`)
+  }
+  // A server that never has few enough transactions at once says "initial slot snapshot too large", with no code of its own.
+  return failed(`the server did not make it (${cause.code}, ${cause.message}). The cache tries again.`, true)
+}
+
+/** Who holds up a slot's creation, for a message: process ids and ages, of whatever database. */
+export async function oldestWriters(connection: QueryConnection): Promise<string> {
+  // Everybody may see the locks, though not everybody when a transaction began.
+  const rows = await connection.query(
+    `select 'pid ' || l.pid || coalesce(' since ' || date_trunc('second', now() - a.xact_start), '') as writer,
+        a.xact_start as since
+       from pg_locks l left join pg_stat_activity a using (pid)
+      where l.locktype = 'transactionid' and l.mode = 'ExclusiveLock' and l.pid <> pg_backend_pid()
+     union all
+     select 'a prepared transaction since ' || date_trunc('second', now() - prepared), prepared from pg_prepared_xacts
+     order by since nulls last limit ${WRITERS_NAMED}`,
+  )
+  return rows.length === 0 ? 'none is left by now' : rows.map(({ writer }) => writer).join(', ')
+}

@@ -1,0 +1,258 @@
+import assert from 'node:assert/strict'
+import pg from 'pg'
+import { afterEach, describe, test } from 'vitest'
+import type { ChangeBatch } from '../../src/change/change.js'
+import type { Lsn } from '../../src/change/lsn.js'
+import { parseLsn } from '../../src/change/lsn.js'
+import type { Relation } from '../../src/change/relation.js'
+import { decoders } from '../../src/decode/index.js'
+import { ConnectionError, SetupError, SlotError } from '../../src/errors.js'
+import { silentLogger } from '../../src/observe.js'
+import { type Connections, systemRuntime } from '../../src/runtime.js'
+import { openSlotSource } from '../../src/source/slot-source.js'
+import type { ChangeSource } from '../../src/source/source.js'
+import { connectionsOf } from '../../src/wire/connection.js'
+import { notSent, type Recorded, RecordingSink, unchanged } from '../support/recording-sink.js'
+import { type TestDatabase, testDatabase } from '../support/servers.js'
+
+const disposables: (() => Promise<unknown>)[] = []
+afterEach(async () => {
+  for (const dispose of disposables.splice(0).reverse()) await dispose()
+})
+
+function connectionsTo(url: string): Connections {
+  const pool = new pg.Pool({ connectionString: url })
+  disposables.push(() => pool.end())
+  const settings = { timeZone: 'UTC', lcMonetary: 'C' }
+  return connectionsOf(pool, { settings, applicationName: 'walcache-test', timers: systemRuntime.timers })
+}
+
+function decoder() {
+  return decoders.pgoutput<Relation>({ publication: 'p', relations: [] })
+}
+
+async function openSource(db: TestDatabase, signal?: AbortSignal): Promise<ChangeSource<Relation>> {
+  const options = { decoder: decoder(), logger: silentLogger }
+  const source = await openSlotSource(connectionsTo(db.url), systemRuntime, options, signal)
+  disposables.push(() => source.close())
+  return source
+}
+
+/** Reads batches into one sink; stops where a test says. */
+class Reader {
+  readonly sink = new RecordingSink()
+  readonly #batches: AsyncIterator<ChangeBatch<Relation>>
+
+  constructor(
+    readonly source: ChangeSource<Relation>,
+    readonly abort = new AbortController(),
+  ) {
+    this.#batches = source.batches(abort.signal)[Symbol.asyncIterator]()
+  }
+
+  /** What was said since the last call, up to the moment when `isDone` holds. */
+  async until(isDone: (recorded: readonly Recorded[]) => boolean): Promise<Recorded[]> {
+    while (!isDone(this.sink.all)) await this.batch()
+    return this.sink.all.splice(0)
+  }
+
+  async batch(): Promise<void> {
+    const { value, done } = await this.#batches.next()
+    assert.ok(done !== true, 'the source has ended')
+    while ((value as ChangeBatch<Relation>).deliver(this.sink, 100));
+    if (this.sink.lastCommit !== undefined) this.source.confirm(this.sink.lastCommit)
+  }
+
+  async commits(count: number): Promise<Recorded[]> {
+    const all = await this.until(recorded => recorded.filter(({ kind }) => kind === 'commit').length >= count)
+    return all.filter(({ kind }) => !['begin', 'relation', 'commit', 'progress'].includes(kind))
+  }
+}
+
+const slotsOf = (db: TestDatabase) =>
+  db.query('select slot_name from pg_replication_slots where database = current_database()')
+
+describe.each([14, 18] as const)('PostgreSQL %i', major => {
+  async function database(): Promise<TestDatabase> {
+    const db = await testDatabase({ major })
+    await db.query(`create table users (id int primary key, name text, bio text);
+      alter table users alter bio set storage external;
+      create publication p for table users`)
+    return db
+  }
+
+  test('the exported snapshot has what the stream does not send, and nothing else', async () => {
+    const db = await database()
+    await db.query(`insert into users values (1, 'before', null)`)
+    const source = await openSource(db)
+    await db.query(`insert into users values (2, 'after', null)`)
+    const reader = await db.connect()
+    await reader.query('begin isolation level repeatable read')
+    await reader.query(`set transaction snapshot '${source.start.snapshotName}'`)
+    const { rows } = await reader.query('select id from users')
+    assert.deepEqual(rows, [{ id: 1 }])
+    await reader.query('commit')
+    const changes = await new Reader(source).commits(1)
+    assert.deepEqual(changes, [
+      { kind: 'insert', table: 'users', row: { id: '2', name: 'after', bio: null } },
+    ])
+  })
+
+  test('every kind of change arrives as the statements made it', async () => {
+    const db = await database()
+    const reader = new Reader(await openSource(db))
+    await db.query(`insert into users values (1, 'Ada', repeat('x', 3000))`)
+    await db.query(`update users set name = 'Grace'`)
+    await db.query('update users set id = 2')
+    const client = await db.connect()
+    await client.query(`begin; insert into users values (3, 'kept', ''); savepoint s`)
+    await client.query(
+      `insert into users values (4, 'undone', ''); rollback to s; delete from users where id = 2; commit`,
+    )
+    await db.query('truncate users')
+    const bio = 'x'.repeat(3000)
+    assert.deepEqual(await reader.commits(5), [
+      { kind: 'insert', table: 'users', row: { id: '1', name: 'Ada', bio } },
+      {
+        kind: 'update',
+        table: 'users',
+        old: null,
+        oldIsFull: false,
+        row: { id: '1', name: 'Grace', bio: unchanged },
+      },
+      {
+        kind: 'update',
+        table: 'users',
+        old: { id: '1', name: notSent, bio: notSent },
+        oldIsFull: false,
+        row: { id: '2', name: 'Grace', bio: unchanged },
+      },
+      { kind: 'insert', table: 'users', row: { id: '3', name: 'kept', bio: '' } },
+      { kind: 'delete', table: 'users', old: { id: '2', name: notSent, bio: notSent }, oldIsFull: false },
+      { kind: 'truncate', tables: ['users'], cascade: false, restartIdentity: false },
+    ])
+  })
+
+  test('a transaction larger than a socket’s chunks, with a row larger than the queue’s mark, arrives whole', async () => {
+    const db = await database()
+    const reader = new Reader(await openSource(db))
+    await db.query(`insert into users select g, 'name ' || g, null from generate_series(1, 20000) g`)
+    await db.query(`insert into users values (0, 'giant', repeat('g', 9 * 1024 * 1024))`)
+    const changes = await reader.commits(2)
+    assert.equal(changes.length, 20_001)
+    changes.slice(0, -1).forEach((change, index) => {
+      assert.ok(change.kind === 'insert')
+      assert.deepEqual(change.row, { id: String(index + 1), name: `name ${index + 1}`, bio: null })
+    })
+    const giant = changes.at(-1)
+    assert.ok(giant?.kind === 'insert' && giant.row['bio'] === 'g'.repeat(9 * 1024 * 1024))
+  })
+
+  test('what is confirmed reaches the slot, and what is merely received does not', async () => {
+    const db = await database()
+    const source = await openSource(db)
+    const reader = new Reader(source)
+    const confirmed = async (): Promise<Lsn> => {
+      const [slot] = await db.query<{ lsn: string }>(
+        'select confirmed_flush_lsn as lsn from pg_replication_slots where database = current_database()',
+      )
+      return parseLsn(slot!.lsn)
+    }
+    await db.query(`insert into users values (1, 'a', null)`)
+    await reader.commits(1)
+    const first = reader.sink.lastCommit!
+    // The server takes note of a status when it wakes up: ask until it has.
+    while ((await confirmed()) < first);
+    await db.query(`insert into users values (2, 'b', null)`)
+    assert.ok((await confirmed()) <= (await committedBy(reader)))
+  })
+
+  async function committedBy(reader: Reader): Promise<Lsn> {
+    await reader.commits(1)
+    return reader.sink.lastCommit!
+  }
+
+  test('a walsender that is ended ends the stream with one error, after what had arrived', async () => {
+    const db = await database()
+    const reader = new Reader(await openSource(db))
+    await db.query(`insert into users values (1, 'a', null)`)
+    await reader.commits(1)
+    await db.query(
+      `select pg_terminate_backend(active_pid) from pg_replication_slots where database = current_database()`,
+    )
+    await assert.rejects(
+      () => reader.until(() => false),
+      (error: unknown) => error instanceof ConnectionError && error.failure === 'lost' && error.transient,
+    )
+    assert.deepEqual(await slotsOf(db), [])
+  })
+
+  test('an abort while streaming rejects with its reason and leaves no slot', async () => {
+    const db = await database()
+    const reader = new Reader(await openSource(db))
+    await db.query(`insert into users values (1, 'a', null)`)
+    await reader.commits(1)
+    const reason = new Error('enough')
+    const waiting = reader.until(() => false)
+    reader.abort.abort(reason)
+    await assert.rejects(waiting, reason)
+    await reader.source.close()
+    assert.deepEqual(await slotsOf(db), [])
+  })
+
+  test('a close ends the iteration and leaves no slot', async () => {
+    const db = await database()
+    const source = await openSource(db)
+    const iteration = (async () => {
+      for await (const batch of source.batches(new AbortController().signal)) {
+        while (batch.deliver(new RecordingSink(), 100));
+      }
+    })()
+    await db.query(`insert into users values (1, 'a', null)`)
+    await source.close()
+    await iteration
+    assert.deepEqual(await slotsOf(db), [])
+  })
+
+  test('an abort while the slot waits for a writer leaves no slot and no walsender', async () => {
+    const db = await database()
+    const writer = await db.connect()
+    await writer.query(`begin; insert into users values (1, 'open', null)`)
+    const abort = new AbortController()
+    const opening = openSource(db, abort.signal)
+    while ((await slotsOf(db)).length === 0);
+    abort.abort(new Error('enough'))
+    await assert.rejects(opening, /enough/)
+    const walsenders =
+      'select pid from pg_stat_activity where datname = current_database() and backend_type = $1'
+    while ((await db.query(walsenders, ['walsender'])).length > 0);
+    assert.deepEqual(await slotsOf(db), [])
+    await writer.query('rollback')
+  })
+
+  test('a slot that waits too long for writers says who they are', async () => {
+    const db = await database()
+    const writer = await db.connect()
+    await writer.query(`begin; insert into users values (1, 'open', null)`)
+    const { rows } = await writer.query<{ pid: number }>('select pg_backend_pid() as pid')
+    const opening = openSlotSource(connectionsTo(db.url), systemRuntime, {
+      decoder: decoder(),
+      logger: silentLogger,
+      lockTimeoutMs: 50,
+    })
+    await assert.rejects(opening, (error: unknown) => {
+      return (
+        error instanceof SlotError && error.transient && error.message.includes(`pid ${rows[0]!.pid} since`)
+      )
+    })
+    await writer.query('rollback')
+    assert.deepEqual(await slotsOf(db), [])
+  })
+})
+
+test('a server too old is refused by name', async () => {
+  const db = await testDatabase({ major: 13 })
+  await assert.rejects(openSource(db), (error: unknown) => {
+    return error instanceof SetupError && error.problems[0]?.kind === 'server-version'
+  })
+})
