@@ -22,6 +22,9 @@ type Constructed<O extends TableOptions> = O extends { readonly construct: (...r
   ? Row & object
   : object
 
+/** Refuses what a generic parameter would let through: options that don't exist. */
+type NoOthers<O> = { readonly [Option in Exclude<keyof O, keyof TableOptions>]: never }
+
 /** Decorates a class, in TypeScript's legacy mode and in the standard one. */
 type TableDecorator<O extends TableOptions> = <
   C extends EntityClass<Constructed<O> & { readonly [P in IndexedProperty<O>]: unknown }>,
@@ -51,7 +54,7 @@ interface FieldDecorator {
  *
  * @throws {OptionError} for options that can't mean anything. What does not fit the database is found when the cache opens.
  */
-export function ReplicatedTable<const O extends TableOptions>(options: O): TableDecorator<O> {
+export function ReplicatedTable<const O extends TableOptions>(options: O & NoOthers<O>): TableDecorator<O> {
   checkTableOptions(options)
   return (target, context) => {
     const key: object = context === undefined ? (target.prototype as object) : metadataOf(context)
@@ -84,8 +87,9 @@ function checkColumnOptions({ name }: ColumnOptions): void {
 
 function fieldDecorator(role: DeclaredField['role'], column: string | undefined): FieldDecorator {
   return (target: object | undefined, place: string | FieldContext, descriptor?: unknown): void => {
-    const key = typeof place === 'string' ? legacyKey(target!, place, descriptor) : standardKey(place)
-    const property = typeof place === 'string' ? place : (place.name as string)
+    const standard = typeof place === 'object'
+    const key = standard ? standardKey(place) : legacyKey(target!, place, descriptor)
+    const property = standard ? (place.name as string) : place
     const fields = declared.fields.get(key)
     const field: DeclaredField = { property, role, column }
     if (fields === undefined) declared.fields.set(key, [field])
@@ -95,7 +99,8 @@ function fieldDecorator(role: DeclaredField['role'], column: string | undefined)
 
 type FieldContext = Pick<ClassMemberDecoratorContext, 'kind' | 'name' | 'static' | 'private' | 'metadata'>
 
-function legacyKey(target: object, property: string, descriptor: unknown): object {
+function legacyKey(target: object, property: unknown, descriptor: unknown): object {
+  if (typeof property !== 'string') throw notAField(String(property), 'named by a symbol')
   if (typeof target === 'function') throw notAField(property, 'a static member')
   if (descriptor !== undefined) throw notAField(property, 'a method or accessor')
   return target

@@ -33,18 +33,22 @@ function folded(name: string): string {
   return name.toLowerCase().replaceAll('_', '')
 }
 
-/** Levenshtein's distance, or more than `max` as soon as that is certain. */
+/** Characters inserted, removed, replaced or swapped with their neighbour; more than `max` as soon as that is certain. */
 function editDistance(a: string, b: string, max: number): number {
   if (Math.abs(a.length - b.length) > max) return max + 1
-  let previous = Array.from({ length: b.length + 1 }, (_, i) => i)
+  let beforeLast: number[] = []
+  let last = Array.from({ length: b.length + 1 }, (_, i) => i)
   for (let i = 1; i <= a.length; i++) {
-    const current = [i]
+    const row = [i]
     for (let j = 1; j <= b.length; j++) {
-      const replaced = previous[j - 1]! + (a[i - 1] === b[j - 1] ? 0 : 1)
-      current[j] = Math.min(replaced, previous[j]! + 1, current[j - 1]! + 1)
+      const replaced = last[j - 1]! + (a[i - 1] === b[j - 1] ? 0 : 1)
+      const swaps = i > 1 && j > 1 && a[i - 1] === b[j - 2] && a[i - 2] === b[j - 1]
+      const swapped = swaps ? beforeLast[j - 2]! + 1 : Number.POSITIVE_INFINITY
+      row[j] = Math.min(replaced, swapped, last[j]! + 1, row[j - 1]! + 1)
     }
-    if (Math.min(...current) > max) return max + 1
-    previous = current
+    if (Math.min(...row) > max) return max + 1
+    beforeLast = last
+    last = row
   }
-  return previous[b.length]!
+  return last[b.length]!
 }
