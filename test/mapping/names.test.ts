@@ -31,8 +31,8 @@ test.each([
 test('names are suggested nearest first, at most three, and not at any price', () => {
   expect(nearest('email', ['emial', 'mail', 'e_mail', 'emails', 'address'])).toEqual([
     'e_mail',
+    'emial',
     'mail',
-    'emails',
   ])
   expect(nearest('id', ['uid', 'name'])).toEqual(['uid'])
   expect(nearest('email', ['x', 'completely_different'])).toEqual([])
