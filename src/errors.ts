@@ -104,6 +104,7 @@ export class SlotError extends CacheError {
 /** The change stream holds something that is not what the protocol says. */
 export class DecodeError extends CacheError {
   readonly code = 'CACHE_DECODE'
+  override readonly transient = true
   constructor(
     readonly decoder: string,
     problem: string,

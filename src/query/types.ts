@@ -108,4 +108,7 @@ export interface Snapshot extends Disposable {
 
 /** What names a table to the cache: a class with `@ReplicatedTable`, or what `defineTable` returned. */
 export type TableDeclaration<Row extends object> =
-  (abstract new (...args: never[]) => Row) | { readonly row?: Row | undefined; readonly table: string }
+  | (abstract new (
+      ...args: never[]
+    ) => Row)
+  | { readonly row?: Row | undefined; readonly table: string }

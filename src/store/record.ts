@@ -128,7 +128,14 @@ export class RecordFormat {
   /** Where the key of the record that begins at `start` ends. Key columns are never null. */
   keyEnd(bytes: Uint8Array, start: number): number {
     let at = start
-    for (let i = 0; i < this.keyColumns; i++) at = skipText(bytes, at)
+    for (let i = 0; i < this.keyColumns; i++) at = skipValue(bytes, at)
+    return at
+  }
+
+  /** Where the values of the record that begins at `start` end. */
+  end(bytes: Uint8Array, start: number): number {
+    let at = start
+    for (let i = 0; i < this.columns; i++) at = skipValue(bytes, at)
     return at
   }
 }
@@ -148,8 +155,9 @@ function writeLength(target: Uint8Array, at: number, length: number): number {
   return at + 5
 }
 
-function skipText(bytes: Uint8Array, at: number): number {
+function skipValue(bytes: Uint8Array, at: number): number {
   const length = bytes[at]!
+  if (length === IS_NULL) return at + 1
   if (length <= INLINE_MAX) return at + 1 + length
   if (length === LENGTH_16) return at + 3 + (bytes[at + 1]! | (bytes[at + 2]! << 8))
   return at + 5 + (bytes[at + 1]! | (bytes[at + 2]! << 8) | (bytes[at + 3]! << 16) | (bytes[at + 4]! << 24))

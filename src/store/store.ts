@@ -50,6 +50,11 @@ export class Store {
     return this.readers.visible
   }
 
+  /** Whether a transaction is being applied. */
+  get writing(): boolean {
+    return this.#pending !== 0
+  }
+
   addTable(layout: TableLayout): TableStore {
     const memory = new MemoryAccount(layout.name, this.#options.tableLimitBytes, this.#budget)
     const table = new TableStore(layout, memory, this.readers, this.#options.hashSeed)

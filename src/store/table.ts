@@ -27,6 +27,8 @@ export interface TableLayout {
   readonly integerKey: boolean
   /** Makes a row of its values, which are given in SELECT order. `ascii`: every byte is below 0x80. */
   decode(values: TupleView, ascii: boolean): object
+  /** What a reader gets of a decoded row: the row itself, or a fresh one if there is anything in it that can be changed. */
+  read(decoded: object): object
 }
 
 /** Told of each write before it is published. Addresses are good during the call only. */
@@ -109,6 +111,11 @@ export class TableStore {
     return record !== NONE && this.#isAlive(record, at) ? record : NONE
   }
 
+  /** Whether the record is the row's newest version, published or not. */
+  isHead(row: RowId, record: Address): boolean {
+    return this.#chains.rows.head(row) === record
+  }
+
   #isAlive(record: Address, at: CommitSeq): boolean {
     const { slab } = this.#chains
     return !slab.has(record, TOMBSTONE) && !this.#truncations.killed(slab.seq(record), at)
@@ -125,19 +132,30 @@ export class TableStore {
   decodeAndKeep(row: RowId, record: Address, key: DecodedKey): object {
     const decoded = this.decode(record)
     const { slab, rows } = this.#chains
-    const newest = rows.head(row) === record && slab.seq(record) <= this.#readers.visible
-    if (newest && this.#truncations.newest <= this.#readers.visible) {
+    const seq = slab.seq(record)
+    // Not behind a truncation either, published or pending: a snapshot may still read what that one killed.
+    if (rows.head(row) === record && seq <= this.#readers.visible && seq >= this.#truncations.newest) {
       slab.set(record, DECODED)
       this.decoded.set(key, decoded)
     }
     return decoded
   }
 
-  /** Copies a record's values, for whoever keeps them longer than the record lives. */
-  valuesOf(record: Address, view: TupleView): boolean {
+  /** A copy of the record's values, for whoever keeps them longer than the record lives. */
+  packed(record: Address): { bytes: Buffer; ascii: boolean } {
     const { slab } = this.#chains
-    this.format.read(slab.page(record), slab.dataStart(record), view)
-    return slab.has(record, ASCII)
+    const page = slab.page(record)
+    const start = slab.dataStart(record)
+    return {
+      bytes: Buffer.from(page.subarray(start, this.format.end(page, start))),
+      ascii: slab.has(record, ASCII),
+    }
+  }
+
+  /** The row that such a copy holds, as a reader gets it. */
+  decodePacked(row: { readonly bytes: Buffer; readonly ascii: boolean }): object {
+    this.format.read(row.bytes, 0, this.#view)
+    return this.layout.read(this.layout.decode(this.#view, row.ascii))
   }
 
   /**

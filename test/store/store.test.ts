@@ -18,6 +18,7 @@ const layout = {
   columns: 3,
   key: [1, 0],
   integerKey: false,
+  read: (decoded: object) => decoded,
   decode(values: TupleView): object {
     return Array.from({ length: 3 }, (_, column) =>
       values.kinds[column] === NULL

@@ -1,0 +1,178 @@
+import type { ChangeBatch, ChangeSink, TupleView } from '../change/change.js'
+import type { Lsn } from '../change/lsn.js'
+import type { Relation } from '../change/relation.js'
+import { MemoryLimitError } from '../errors.js'
+import type { Logger } from '../observe.js'
+import type { Runtime } from '../runtime.js'
+import type { Store } from '../store/store.js'
+import { type AppliedTable, type BoundRelation, bindRelation } from './binding.js'
+
+/** Changes applied between two looks at the clock. */
+const CHANGES_PER_LOOK = 256
+/** Rows tidied up for each such run: more than can become due, so that nothing piles up. */
+const TIDIED_PER_LOOK = 2 * CHANGES_PER_LOOK
+
+export interface ApplierOptions {
+  readonly store: Store
+  readonly tables: readonly AppliedTable[]
+  readonly runtime: Runtime
+  /** The longest turn of the event loop, in milliseconds. */
+  readonly sliceMs: number
+  readonly logger: Logger
+  /** A commit has become visible, or (with `changed` false) the position has moved without one. */
+  readonly onPosition: (position: Lsn, changed: boolean, commitTimeMs: number) => void
+  /** The transaction in progress was taken back. */
+  readonly onAborted: () => void
+}
+
+/**
+ * The only writer: applies transactions to the store in slices, unseen, and makes each visible at its commit.
+ *
+ * A table that outgrows its memory is given up and the rest goes on; anything else that goes wrong ends the stream.
+ */
+export class Applier implements ChangeSink<BoundRelation> {
+  readonly #options: ApplierOptions
+  readonly #store: Store
+  readonly #byOid: ReadonlyMap<number, AppliedTable>
+  /** The number of the transaction in progress, 0 until it has changed something. */
+  #seq = 0
+  #tidying = false
+  #stopped = false
+
+  constructor(options: ApplierOptions) {
+    this.#options = options
+    this.#store = options.store
+    this.#byOid = new Map(options.tables.map(table => [table.mapping.oid, table]))
+    this.#store.onReleased(() => this.#tidyInBackground())
+  }
+
+  /**
+   * Applies all of `batch`, in turns of at most about `sliceMs`.
+   *
+   * @throws {DivergedError} if it contradicts the store. @throws {DecodeError} from the batch.
+   */
+  async apply(batch: ChangeBatch<BoundRelation>): Promise<void> {
+    const { clock, timers } = this.#options.runtime
+    let sliceEnds = clock.monotonicMs() + this.#options.sliceMs
+    let tidy = false
+    while (batch.deliver(this, CHANGES_PER_LOOK)) {
+      tidy = this.#store.maintain(TIDIED_PER_LOOK)
+      if (clock.monotonicMs() < sliceEnds) continue
+      await timers.yield()
+      sliceEnds = clock.monotonicMs() + this.#options.sliceMs
+    }
+    tidy = this.#store.maintain(TIDIED_PER_LOOK)
+    if (tidy) this.#tidyInBackground()
+  }
+
+  /** Takes back the transaction in progress, in slices: its stream was cut off and will send it again from its beginning. */
+  async cutOff(): Promise<void> {
+    this.#seq = 0
+    while (this.#store.abort(CHANGES_PER_LOOK)) await this.#options.runtime.timers.yield()
+    this.#options.onAborted()
+  }
+
+  /** Ends the tidying that goes on between batches. */
+  stop(): void {
+    this.#stopped = true
+  }
+
+  #tidyInBackground(): void {
+    if (this.#tidying || this.#stopped) return
+    this.#tidying = true
+    void this.#tidyInSlices().finally(() => {
+      this.#tidying = false
+    })
+  }
+
+  async #tidyInSlices(): Promise<void> {
+    const { clock, timers } = this.#options.runtime
+    do {
+      await timers.yield()
+      const sliceEnds = clock.monotonicMs() + this.#options.sliceMs
+      while (this.#store.maintain(TIDIED_PER_LOOK)) if (clock.monotonicMs() >= sliceEnds) break
+    } while (!this.#stopped && this.#store.maintain(TIDIED_PER_LOOK))
+  }
+
+  begin(): void {
+    this.#seq = 0
+  }
+
+  relation(relation: Relation): BoundRelation | null {
+    const applied = this.#byOid.get(relation.oid)
+    if (applied === undefined) return null
+    return bindRelation(relation, applied)
+  }
+
+  // Hot: once per change. Guarded by benchmarks/apply.ts.
+  insert(bound: BoundRelation, row: TupleView): void {
+    const { table } = bound
+    if (table.failed !== null) return
+    try {
+      table.insert(row, bound.order, this.#begun())
+    } catch (error) {
+      this.#giveUp(bound, error)
+    }
+  }
+
+  update(bound: BoundRelation, old: TupleView | null, oldIsFull: boolean, row: TupleView): void {
+    const { table } = bound
+    if (table.failed !== null) return
+    try {
+      table.update(old, oldIsFull, row, bound.order, this.#begun())
+    } catch (error) {
+      this.#giveUp(bound, error)
+    }
+  }
+
+  delete(bound: BoundRelation, old: TupleView): void {
+    const { table } = bound
+    if (table.failed !== null) return
+    try {
+      table.remove(old, bound.order, this.#begun())
+    } catch (error) {
+      this.#giveUp(bound, error)
+    }
+  }
+
+  truncate(bounds: readonly BoundRelation[]): void {
+    for (const { table } of bounds) if (table.failed === null) table.truncate(this.#begun())
+  }
+
+  message(): void {
+    // Messages change no row.
+  }
+
+  commit(endLsn: Lsn, commitTimeMs: number): void {
+    if (this.#seq === 0) {
+      this.progress(endLsn)
+      return
+    }
+    this.#seq = 0
+    if (endLsn <= this.#store.position) {
+      // Delivered once more, as after a server crash that moved the slot back.
+      while (this.#store.abort(CHANGES_PER_LOOK));
+      this.#options.onAborted()
+      return
+    }
+    this.#store.publish(endLsn)
+    this.#options.onPosition(endLsn, true, commitTimeMs)
+  }
+
+  progress(lsn: Lsn): void {
+    if (lsn <= this.#store.position) return
+    this.#store.advance(lsn)
+    this.#options.onPosition(lsn, false, 0)
+  }
+
+  #begun(): number {
+    if (this.#seq === 0) this.#seq = this.#store.begin()
+    return this.#seq
+  }
+
+  #giveUp({ table }: BoundRelation, error: unknown): void {
+    if (!(error instanceof MemoryLimitError)) throw error
+    table.fail(error)
+    this.#options.logger.error(error.message)
+  }
+}

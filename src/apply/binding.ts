@@ -1,0 +1,40 @@
+import type { Relation } from '../change/relation.js'
+import { DivergedError } from '../errors.js'
+import type { TableMapping } from '../mapping/mapping.js'
+import type { TableStore } from '../store/table.js'
+
+/** A mapped table, and where its rows are kept. */
+export interface AppliedTable {
+  readonly mapping: TableMapping
+  readonly table: TableStore
+}
+
+/** A relation in the shape it was announced in: `order` says where in its tuples the values of a record are. */
+export interface BoundRelation extends AppliedTable {
+  readonly order: Int32Array
+}
+
+/**
+ * The table that `relation` is, prepared for its tuples: once for each shape it is announced in.
+ *
+ * @throws {DivergedError} if the relation no longer has what was mapped: the catalogue has to be looked at again.
+ */
+export function bindRelation(relation: Relation, { mapping, table }: AppliedTable): BoundRelation {
+  const positions = new Map(relation.columns.map((column, position) => [column.name, position]))
+  for (const column of mapping.columns) {
+    const position = positions.get(column.column)
+    if (position === undefined) throw changed(mapping.name, `column ${column.column} is no longer sent`)
+    if (relation.columns[position]!.typeOid !== column.typeOid)
+      throw changed(mapping.name, `column ${column.column} has another type`)
+  }
+  const keyIsSent = mapping.key.every(
+    column => relation.columns[positions.get(mapping.columns[column]!.column)!]!.isKey,
+  )
+  if (!keyIsSent) throw changed(mapping.name, 'its replica identity no longer covers the primary key')
+  const order = table.format.order(column => positions.get(mapping.columns[column]!.column)!)
+  return { mapping, table, order }
+}
+
+function changed(table: string, what: string): DivergedError {
+  return new DivergedError(table, `its shape has changed since it was loaded (${what}).`)
+}

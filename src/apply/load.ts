@@ -1,0 +1,280 @@
+import { TupleView } from '../change/change.js'
+import {
+  asError,
+  assert,
+  CacheError,
+  DecodeError,
+  DivergedError,
+  MemoryLimitError,
+  SetupError,
+} from '../errors.js'
+import type { TableMapping } from '../mapping/mapping.js'
+import type { Logger } from '../observe.js'
+import type { Connections, QueryConnection, Runtime } from '../runtime.js'
+import { quoteIdentifier, quoteLiteral, quoteQualified } from '../sql/quote.js'
+import type { CommitSeq } from '../store/address.js'
+import type { AppliedTable } from './binding.js'
+import { CopyTextReader } from './copy-text.js'
+
+/** A larger table is read in parts of this many blocks (8 kB each), so that several connections share it. */
+const PART_BLOCKS = 4096
+/** How often one part is read again after its connection broke. */
+const PART_ATTEMPTS_MAX = 3
+/** Rows between two looks at the clock. */
+const ROWS_PER_LOOK = 512
+
+export interface LoadProgress {
+  readonly phase: 'load'
+  readonly tables: number
+  readonly tablesDone: number
+  readonly rows: number
+  /** The planner's estimate for all tables; 0 where it has none. */
+  readonly rowsEstimated: number
+  readonly bytes: number
+}
+
+export interface LoadOptions {
+  readonly connections: Connections
+  /** The snapshot that the slot's creation exported. */
+  readonly snapshotName: string
+  /** How many connections read at once. */
+  readonly workers: number
+  readonly runtime: Runtime
+  readonly sliceMs: number
+  readonly signal: AbortSignal
+  readonly logger: Logger
+  readonly onProgress: (progress: LoadProgress) => void
+}
+
+/** A run of a table's blocks. */
+interface Part {
+  readonly target: AppliedTable
+  readonly fromBlock: number
+  /** Null for the last part, which has no upper end: the table may have grown since it was measured. */
+  readonly toBlock: number | null
+}
+
+/**
+ * Reads all tables as of one exported snapshot, by COPY on several connections, straight into the store under `seq`.
+ *
+ * An anchor transaction imports the snapshot and exports it again, since the slot's own dies with the next command on the
+ * replication connection: so a broken connection costs only the part it was reading.
+ *
+ * @throws {DivergedError} (transient) if a table was rewritten or emptied meanwhile by DDL, which a snapshot does not shield from.
+ */
+export async function loadTables(
+  targets: readonly AppliedTable[],
+  seq: CommitSeq,
+  options: LoadOptions,
+): Promise<void> {
+  const anchor = await options.connections.query(options.signal)
+  try {
+    await beginOn(anchor, options.snapshotName)
+    const [exported] = await anchor.query('SELECT pg_export_snapshot() AS name')
+    await new Load(targets, seq, { ...options, snapshotName: exported!.name! }).run()
+    await anchor.query('COMMIT')
+  } finally {
+    await anchor.close()
+  }
+}
+
+async function beginOn(connection: QueryConnection, snapshotName: string): Promise<void> {
+  await connection.query('BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY')
+  await connection.query(`SET TRANSACTION SNAPSHOT ${quoteLiteral(snapshotName)}`)
+}
+
+class Load {
+  readonly #seq: CommitSeq
+  readonly #options: LoadOptions
+  readonly #parts: Part[]
+  readonly #left: Map<AppliedTable, number>
+  readonly #rowsEstimated: number
+  readonly #view = new TupleView()
+  #rows = 0
+  #bytes = 0
+
+  constructor(targets: readonly AppliedTable[], seq: CommitSeq, options: LoadOptions) {
+    this.#seq = seq
+    this.#options = options
+    this.#parts = targets.flatMap(partsOf)
+    this.#left = new Map(
+      targets.map(target => [target, this.#parts.filter(part => part.target === target).length]),
+    )
+    this.#rowsEstimated = targets.reduce((sum, { mapping }) => sum + Math.max(mapping.estimatedRows, 0), 0)
+  }
+
+  async run(): Promise<void> {
+    this.#report()
+    const failure = new AbortController()
+    const signal = AbortSignal.any([this.#options.signal, failure.signal])
+    const workers = Math.min(this.#options.workers, this.#parts.length)
+    // One that fails stops the others; all have ended before the error goes up, so that nothing writes to the store behind it.
+    const ended = await Promise.allSettled(
+      Array.from({ length: workers }, () =>
+        this.#work(signal).catch((error: unknown) => {
+          failure.abort(error)
+          throw error
+        }),
+      ),
+    )
+    this.#options.signal.throwIfAborted()
+    if (failure.signal.aborted) throw asError(failure.signal.reason)
+    assert(
+      ended.every(({ status }) => status === 'fulfilled') && this.#parts.length === 0,
+      'a load that ends has read every part',
+    )
+  }
+
+  async #work(signal: AbortSignal): Promise<void> {
+    let connection: QueryConnection | null = null
+    let attempts = 0
+    try {
+      for (let part = this.#parts.pop(); part !== undefined; part = this.#parts.pop()) {
+        signal.throwIfAborted()
+        try {
+          connection ??= await this.#connect(signal)
+          await this.#readPart(connection, part, signal)
+          attempts = 0
+        } catch (error) {
+          const givenUp = error instanceof TableGivenUp
+          attempts += givenUp ? 0 : 1
+          if (signal.aborted || (!givenUp && !mayTryAgain(error)) || attempts >= PART_ATTEMPTS_MAX)
+            throw asLoadError(error, part.target.mapping)
+          if (!givenUp)
+            this.#options.logger.warn(
+              `Loading a part of ${part.target.mapping.name} again: ${asError(error).message}`,
+            )
+          this.#parts.push(part)
+          await connection?.close()
+          connection = null
+        }
+      }
+    } finally {
+      await connection?.close()
+    }
+  }
+
+  async #connect(signal: AbortSignal): Promise<QueryConnection> {
+    const connection = await this.#options.connections.query(signal)
+    try {
+      await beginOn(connection, this.#options.snapshotName)
+      return connection
+    } catch (error) {
+      await connection.close()
+      throw error
+    }
+  }
+
+  async #readPart(connection: QueryConnection, part: Part, signal: AbortSignal): Promise<void> {
+    const { table } = part.target
+    if (table.failed === null) {
+      const stop = () => void connection.close()
+      signal.addEventListener('abort', stop, { once: true })
+      try {
+        await this.#copy(connection, part)
+        await verifyNotRewritten(connection, part)
+      } catch (error) {
+        signal.throwIfAborted()
+        if (!(error instanceof MemoryLimitError)) throw error
+        table.fail(error)
+        this.#options.logger.error(error.message)
+        throw new TableGivenUp()
+      } finally {
+        signal.removeEventListener('abort', stop)
+      }
+    }
+    this.#left.set(part.target, this.#left.get(part.target)! - 1)
+    this.#report()
+  }
+
+  async #copy(connection: QueryConnection, part: Part): Promise<void> {
+    const { mapping, table } = part.target
+    const { clock, timers } = this.#options.runtime
+    const reader = new CopyTextReader(mapping.columns.length)
+    let sliceEnds = clock.monotonicMs() + this.#options.sliceMs
+    for await (const chunk of connection.copyOut(copyStatement(part))) {
+      if (table.failed !== null) throw new TableGivenUp()
+      this.#bytes += chunk.length
+      reader.push(chunk)
+      let rows = 0
+      while (reader.next(this.#view)) {
+        table.load(this.#view, this.#seq)
+        this.#rows++
+        if (++rows % ROWS_PER_LOOK !== 0 || clock.monotonicMs() < sliceEnds) continue
+        this.#report()
+        await timers.yield()
+        sliceEnds = clock.monotonicMs() + this.#options.sliceMs
+      }
+      if (clock.monotonicMs() < sliceEnds) continue
+      this.#report()
+      await timers.yield()
+      sliceEnds = clock.monotonicMs() + this.#options.sliceMs
+    }
+    if (!reader.complete)
+      throw new DecodeError('COPY', `the answer for ${mapping.name} ends in the middle of a row.`)
+  }
+
+  #report(): void {
+    const left = [...this.#left.values()]
+    this.#options.onProgress({
+      phase: 'load',
+      tables: left.length,
+      tablesDone: left.filter(parts => parts === 0).length,
+      rows: this.#rows,
+      rowsEstimated: this.#rowsEstimated,
+      bytes: this.#bytes,
+    })
+  }
+}
+
+/** The rest of a table that outgrew its memory is not read; its connection is in the middle of a COPY and goes with it. */
+class TableGivenUp extends Error {}
+
+/** A lost connection may be replaced; what the server or this library says about the data is final. */
+function mayTryAgain(error: unknown): boolean {
+  if (error instanceof CacheError) return error.transient && !(error instanceof DivergedError)
+  const sqlState = (error as { code?: unknown }).code
+  return typeof sqlState !== 'string' || sqlState.length !== 5 || /^(08|57P)/.test(sqlState)
+}
+
+function asLoadError(error: unknown, mapping: TableMapping): Error {
+  if ((error as { code?: unknown }).code !== '42501') return asError(error)
+  const table = quoteQualified(mapping.schema, mapping.table)
+  const message =
+    'this role may not read it, or only through row-level security, which the change stream ignores. ' +
+    `Let its owner run: GRANT SELECT ON ${table} TO <the role>; and see allowRlsBypass for tables with row-level security.`
+  return new SetupError([{ kind: 'select-right', table: mapping.name, message }], { cause: error })
+}
+
+function partsOf(target: AppliedTable): Part[] {
+  const parts: Part[] = []
+  for (let block = 0; block === 0 || block < target.mapping.blocks; block += PART_BLOCKS) {
+    const last = block + PART_BLOCKS >= target.mapping.blocks
+    parts.push({ target, fromBlock: block, toBlock: last ? null : block + PART_BLOCKS })
+  }
+  return parts
+}
+
+function copyStatement({ target: { mapping }, fromBlock, toBlock }: Part): string {
+  const columns = mapping.columns.map(({ column }) => quoteIdentifier(column)).join(', ')
+  const bounds = [
+    fromBlock === 0 ? undefined : `ctid >= '(${fromBlock},0)'`,
+    toBlock === null ? undefined : `ctid < '(${toBlock},0)'`,
+  ].filter(bound => bound !== undefined)
+  const where = bounds.length === 0 ? '' : ` WHERE ${bounds.join(' AND ')}`
+  return `COPY (SELECT ${columns} FROM ${quoteQualified(mapping.schema, mapping.table)}${where}) TO STDOUT`
+}
+
+/**
+ * DDL that rewrites or empties a table is not held back by a snapshot: a COPY that comes after it reads no rows and no error. So, with the
+ * COPY's lock still held, the table's file as the snapshot has it is compared with the one that was read.
+ */
+async function verifyNotRewritten(connection: QueryConnection, { target: { mapping } }: Part): Promise<void> {
+  const name = quoteLiteral(quoteQualified(mapping.schema, mapping.table))
+  const [row] = await connection.query(
+    `SELECT c.oid = ${name}::regclass AND c.relfilenode = pg_relation_filenode(${name}::regclass) AS same
+     FROM pg_catalog.pg_class c WHERE c.oid = ${mapping.oid}`,
+  )
+  if (row?.same !== 't')
+    throw new DivergedError(mapping.name, 'it was rewritten, emptied or replaced while it was read.')
+}

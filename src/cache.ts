@@ -1,0 +1,58 @@
+import { CacheCore, type CacheHealth, type CacheState } from './cache/core.js'
+import { type OpenCacheOptions, resolveOptions } from './cache/options.js'
+import type { Snapshot, Table, TableDeclaration } from './query/types.js'
+
+export interface WaitOptions {
+  /** Default 5,000 ms. */
+  readonly timeoutMs?: number
+  readonly signal?: AbortSignal
+}
+
+/** Rows of a Postgres database in this process's memory, kept true by its change stream. */
+export interface Cache extends AsyncDisposable {
+  /** The table that this class, or result of `defineTable`, declares. @throws {OptionError} if it is not among the cache's entities. */
+  table<Row extends object>(declaration: TableDeclaration<Row>): Table<Row>
+  /**
+   * All tables as of the newest visible commit, however long it is held (up to `snapshotMaxAgeMs`). Release it: it keeps old versions in memory.
+   *
+   * @throws {NotReadyError} @throws {StaleError} @throws {ClosedError}
+   */
+  snapshot(): Snapshot
+  /** The newest visible commit's position, as a token for `waitFor` here or on any other server. @throws {NotReadyError} @throws {ClosedError} */
+  readonly position: string
+  /**
+   * A token at or after everything that was committed before the call, by whomever: one round trip to the server.
+   *
+   * @throws {ConnectionError} @throws {ClosedError}
+   */
+  token(signal?: AbortSignal): Promise<string>
+  /**
+   * Resolves when everything up to the token's position is visible here.
+   *
+   * @throws {WaitTimeoutError} @throws {TokenError} for a text that is no token of this database. @throws {ClosedError}
+   */
+  waitFor(token: string, options?: WaitOptions): Promise<void>
+  /** `starting` until the first load is done; `reconnecting` while memory is served without a stream behind it. */
+  readonly state: CacheState
+  /** What an operator wants to see: nothing of any row in it. */
+  health(): CacheHealth
+  /** Resolves when the tables are loaded and shown to be fresh; rejects if the cache fails or closes before. */
+  ready(): Promise<void>
+  /** Ends everything: slot, sessions, timers, readers. Idempotent; resolves when nothing is left. Reads get a ClosedError from then on. */
+  close(): Promise<void>
+}
+
+/**
+ * Opens a cache of the tables that `entities` declare, and (unless `wait` is false) waits until they are loaded.
+ *
+ * @throws {OptionError} for options. @throws {SetupError} with everything in which declarations, server and rights don't fit, at once.
+ * @throws {PublicationError} with the SQL that is missing. @throws {ConnectionError} @throws {SlotError}
+ * When it rejects, nothing is left: no slot, no connection, no timer.
+ */
+export async function openCache(options: OpenCacheOptions): Promise<Cache> {
+  const core = new CacheCore(resolveOptions(options))
+  await core.start()
+  return core
+}
+
+export type { CacheHealth, CacheState, TableHealth } from './cache/core.js'

@@ -1,0 +1,330 @@
+import { formatLsn, LSN_ZERO, type Lsn, normaliseInsertLsn, parseLsn } from '../change/lsn.js'
+import { type CacheError, ClosedError, NotReadyError } from '../errors.js'
+import { ChangeIterator } from '../feed/changes.js'
+import { ChangeFeed } from '../feed/feed.js'
+import { FreshnessGate } from '../freshness/gate.js'
+import { decodeToken, encodeToken } from '../freshness/token.js'
+import { PositionWaiters } from '../freshness/waiters.js'
+import { DatabaseReader } from '../query/database.js'
+import { DatabaseGate } from '../query/gate.js'
+import type { LiveTable } from '../query/live.js'
+import { CacheTable } from '../query/table.js'
+import type { ChangesOptions, Snapshot, Table, TableChange, TableDeclaration } from '../query/types.js'
+import { Store } from '../store/store.js'
+import { connectionsOf } from '../wire/connection.js'
+import { SessionPool } from '../wire/session-pool.js'
+import { toTableChange } from './changes.js'
+import { Deferred } from './deferred.js'
+import { type Generation, liveTable } from './generation.js'
+import type { CacheHealth, CacheState } from './health.js'
+import { Lifecycle } from './lifecycle.js'
+import { APPLICATION_NAME, type ResolvedOptions } from './options.js'
+import { callerSession, prepare, type Setup } from './setup.js'
+import { notAnEntity, SnapshotKeeper } from './snapshots.js'
+
+const WAIT_DEFAULT_MS = 5_000
+/** How long a caller waits for a position before the server is asked to flush. */
+const NUDGE_AFTER_MS = 15
+
+/** One declared table: what its readers hold on to while generations come and go. */
+interface Entry {
+  /** Its number in the feed. */
+  readonly number: number
+  readonly facade: CacheTable<object>
+  readonly source: { live: LiveTable }
+}
+
+/** The cache itself: wires the parts together, and decides which generation is read. */
+export class CacheCore {
+  readonly #options: ResolvedOptions
+  readonly #closing = new AbortController()
+  readonly #gate: FreshnessGate
+  readonly #feed: ChangeFeed
+  readonly #waiters: PositionWaiters
+  readonly #snapshots: SnapshotKeeper
+  readonly #databaseGate: DatabaseGate
+  readonly #ready = new Deferred()
+  /** By declaration. */
+  readonly #entries = new Map<object, Entry>()
+  #sessions: SessionPool | null = null
+  #lifecycle: Lifecycle | null = null
+  #running: Promise<void> = Promise.resolve()
+  /** The generation that is read; null before the first one has caught up. */
+  #live: Generation | null = null
+  #walSizes = { block: 0, segment: 0 }
+  #gone: ClosedError | null = null
+  #closed: Promise<void> | null = null
+
+  constructor(options: ResolvedOptions) {
+    const { runtime, logger } = options
+    this.#options = options
+    this.#gate = new FreshnessGate(runtime, options.maxStalenessMs, options.onStaleLocal, stale => {
+      if (stale) logger.warn('Memory may be older than maxStaleness allows.')
+      else logger.info('Memory is shown to be fresh again.')
+    })
+    this.#feed = new ChangeFeed(options.feedBytes)
+    this.#waiters = new PositionWaiters(runtime.timers, () => this.#live?.store.position ?? LSN_ZERO)
+    this.#snapshots = new SnapshotKeeper(runtime, options.snapshotMaxAgeMs)
+    this.#databaseGate = new DatabaseGate(options.gateRunning, options.gateWaiting)
+  }
+
+  /** Checks everything, then loads; resolves as `wait` says. @throws {CacheError} and leaves nothing behind. */
+  async start(): Promise<void> {
+    const { signal, wait } = this.#options
+    signal?.throwIfAborted()
+    signal?.addEventListener('abort', this.#onAbort, { once: true })
+    try {
+      await this.#begin()
+      if (wait) await this.ready()
+    } catch (error) {
+      await this.close()
+      signal?.throwIfAborted()
+      throw error instanceof ClosedError && error.cause instanceof Error ? error.cause : error
+    }
+  }
+
+  readonly #onAbort = (): void => void this.close()
+
+  async #begin(): Promise<void> {
+    const options = this.#options
+    const session = await callerSession(options.pool)
+    this.#throwIfGone()
+    const connections = connectionsOf(options.pool, {
+      ...(options.replication === undefined ? {} : { replication: options.replication }),
+      settings: session,
+      applicationName: APPLICATION_NAME,
+      timers: options.runtime.timers,
+    })
+    this.#sessions = new SessionPool(connections, options.connections)
+    const setup = await prepare(options, session, this.#sessions, this.#closing.signal)
+    this.#throwIfGone()
+    this.#walSizes = { block: setup.server.walBlockBytes, segment: setup.server.walSegmentBytes }
+    this.#addEntries(setup)
+    this.#lifecycle = new Lifecycle(options, session, connections, this.#sessions, {
+      beforeLoad: () => this.#makeRoom(),
+      onPosition: (generation, position, changed) => this.#onPosition(generation, position, changed),
+      onAborted: generation => {
+        if (generation === this.#live) this.#feed.aborted()
+      },
+      onProven: (generation, askedMs) => this.#onProven(generation, askedMs),
+      onFailed: error => this.#fail(error),
+    })
+    const mayGiveUp = (): boolean => options.wait && this.#live === null
+    this.#running = this.#lifecycle.run(setup, this.#closing.signal, mayGiveUp)
+  }
+
+  /** Tables that can't be read yet, so that handles on them exist from the beginning. */
+  #addEntries({ mappings }: Setup): void {
+    const empty = new Store({ limitBytes: 0, tableLimitBytes: 0, hashSeed: 0 })
+    const context = this.#readContext()
+    for (const [number, mapping] of mappings.entries()) {
+      const source = { live: liveTable(empty, mapping) }
+      const facade = new CacheTable<object>(source, context, options =>
+        this.#changes(number, source, options),
+      )
+      this.#entries.set(mapping.declaration, { number, facade, source })
+    }
+    empty.fail(new NotReadyError())
+  }
+
+  #readContext(): ConstructorParameters<typeof CacheTable>[1] {
+    const { maxStalenessMs, onStale, onUnknown } = this.#options
+    const run = this.#sessions!.run.bind(this.#sessions)
+    return {
+      gate: this.#gate,
+      database: new DatabaseReader(this.#databaseGate, run),
+      maxStalenessMs,
+      onStale,
+      onUnknown,
+      waitFor: (token, signal) => this.waitFor(token, signal === undefined ? {} : { signal }),
+      prove: () => this.#live?.prove(this.#closing.signal) ?? Promise.resolve(),
+      closed: () => this.#gone,
+    }
+  }
+
+  /** Two generations at once must fit into the memory that one may have: else the old one goes first. */
+  #makeRoom(): void {
+    if (this.#live === null || this.#live.store.bytes * 2 <= this.#options.memoryBytes) return
+    this.#options.logger.warn('There is no room to load beside what is held, so memory is emptied first.')
+    this.#live.store.fail(new NotReadyError())
+  }
+
+  #onPosition(generation: Generation, position: Lsn, changed: boolean): void {
+    if (generation !== this.#live) return
+    if (changed) this.#feed.published(position)
+    this.#waiters.moved()
+  }
+
+  #onProven(generation: Generation, askedMs: number): void {
+    if (generation === this.#live) this.#gate.prove(askedMs)
+    else if (this.#mayTakeOver(generation)) this.#takeOver(generation, askedMs)
+  }
+
+  /** Within one history a reader must not go back: the new generation has to have come as far as the old one. */
+  #mayTakeOver({ incarnation, store }: Generation): boolean {
+    const old = this.#live
+    if (old === null) return true
+    const { systemId, timeline } = old.incarnation
+    const sameHistory = systemId === incarnation.systemId && timeline === incarnation.timeline
+    return !sameHistory || store.position >= old.store.position
+  }
+
+  /** All tables change hands in one synchronous run: nobody sees some of the old and some of the new. */
+  #takeOver(generation: Generation, provenMs: number): void {
+    const isFirst = this.#live === null
+    this.#live = generation
+    for (const live of generation.tables) this.#entries.get(live.mapping.declaration)!.source.live = live
+    this.#gate.restart(provenMs)
+    if (!isFirst) {
+      const byNumber = new Map([...this.#entries.values()].map(({ number, source }) => [number, source]))
+      this.#feed.reloaded(number => byNumber.get(number)!.live.table, generation.store.position)
+    }
+    this.#waiters.moved()
+    this.#options.logger.info(`${isFirst ? 'Loaded' : 'Loaded anew'}: ${generation.tables.length} tables.`)
+    this.#ready.resolve()
+  }
+
+  #fail(error: CacheError): void {
+    this.#options.logger.error(error.message)
+    this.#end(new ClosedError({ cause: error }))
+  }
+
+  /** Whoever reads or waits gets this error from now on. */
+  #end(error: ClosedError): void {
+    if (this.#gone !== null) return
+    this.#gone = error
+    for (const { source } of this.#entries.values()) source.live.store.fail(error)
+    this.#snapshots.close(error)
+    this.#waiters.failAll(error)
+    this.#ready.reject(error)
+    this.#closing.abort(error)
+  }
+
+  table<Row extends object>(declaration: TableDeclaration<Row>): Table<Row> {
+    const entry = this.#entries.get(declaration)
+    if (entry === undefined) throw notAnEntity()
+    return entry.facade as unknown as Table<Row>
+  }
+
+  snapshot(): Snapshot {
+    const live = this.#readable()
+    if (!this.#gate.fresh) this.#gate.pass()
+    return this.#snapshots.open(live, this.position)
+  }
+
+  get position(): string {
+    const { incarnation, store } = this.#readable()
+    return encodeToken(incarnation, store.position)
+  }
+
+  async token(signal?: AbortSignal): Promise<string> {
+    const { incarnation } = this.#readable()
+    const position = await this.#sessions!.run(async session => {
+      const [row] = await session.query('SELECT pg_current_wal_insert_lsn() AS position')
+      return parseLsn(row!['position']!)
+    }, signal)
+    return encodeToken(
+      incarnation,
+      normaliseInsertLsn(position, this.#walSizes.block, this.#walSizes.segment),
+    )
+  }
+
+  async waitFor(
+    token: string,
+    { timeoutMs = WAIT_DEFAULT_MS, signal }: { timeoutMs?: number; signal?: AbortSignal } = {},
+  ): Promise<void> {
+    const position = decodeToken(token, this.#readable().incarnation)
+    const cancelNudge = this.#options.runtime.timers.after(NUDGE_AFTER_MS, () =>
+      this.#live?.nudge(this.#closing.signal),
+    )
+    try {
+      await this.#waiters.wait(position, timeoutMs, signal)
+    } finally {
+      cancelNudge()
+    }
+  }
+
+  #readable(): Generation {
+    this.#throwIfGone()
+    if (this.#live === null) throw new NotReadyError()
+    return this.#live
+  }
+
+  #throwIfGone(): void {
+    if (this.#gone !== null) throw this.#gone
+  }
+
+  #changes(
+    number: number,
+    source: { readonly live: LiveTable },
+    { signal }: ChangesOptions,
+  ): AsyncIterableIterator<TableChange<object>> {
+    const { incarnation, store } = this.#readable()
+    const { table } = source.live
+    if (table.failed !== null) throw table.failed
+    return new ChangeIterator({
+      feed: this.#feed,
+      subscription: this.#feed.subscribe(number, table, store.writing),
+      toChange: entry =>
+        toTableChange(entry, encodeToken(this.#live?.incarnation ?? incarnation, entry.position)),
+      signal,
+      closing: this.#closing.signal,
+    })
+  }
+
+  get state(): CacheState {
+    if (this.#closed !== null) return 'closed'
+    const state = this.#lifecycle?.state ?? 'connecting'
+    if (state === 'failed' || state === 'closed') return state
+    if (this.#live === null) return 'starting'
+    return state === 'streaming' ? 'live' : 'reconnecting'
+  }
+
+  health(): CacheHealth {
+    const tables = [...this.#entries.values()].map(({ source: { live } }) => ({
+      name: live.mapping.name,
+      rows: live.table.failed === null ? live.table.sizeAt(live.store.visible) : 0,
+      bytes: live.table.bytes,
+      decodedRows: live.table.decoded.size,
+      failed: live.table.failed,
+    }))
+    return {
+      state: this.state,
+      stalenessMs: this.#gate.stalenessMs(),
+      lsn: this.#live === null ? null : formatLsn(this.#live.store.position),
+      bytes: this.#live?.store.bytes ?? 0,
+      tables,
+      openSnapshots: this.#snapshots.size,
+      oldestSnapshotAgeMs: this.#snapshots.oldestAgeMs(),
+      changeReaders: this.#feed.subscribers,
+      feedBytes: this.#feed.bytes,
+      waiting: this.#waiters.size,
+      databaseRunning: this.#databaseGate.running,
+      databaseWaiting: this.#databaseGate.waiting,
+      reconnects: this.#lifecycle?.reconnects ?? 0,
+      lastError: this.#lifecycle?.lastError ?? null,
+    }
+  }
+
+  ready(): Promise<void> {
+    return this.#ready.promise
+  }
+
+  close(): Promise<void> {
+    this.#closed ??= this.#shutDown()
+    return this.#closed
+  }
+
+  async #shutDown(): Promise<void> {
+    this.#options.signal?.removeEventListener('abort', this.#onAbort)
+    this.#end(new ClosedError())
+    await this.#running
+    await this.#sessions?.close()
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close()
+  }
+}
+
+export type { CacheHealth, CacheState, TableHealth } from './health.js'

@@ -1,0 +1,218 @@
+import { Applier } from '../apply/applier.js'
+import type { AppliedTable, BoundRelation } from '../apply/binding.js'
+import { loadTables } from '../apply/load.js'
+import type { Lsn } from '../change/lsn.js'
+import { decoders } from '../decode/index.js'
+import { asError, ConnectionError, DivergedError } from '../errors.js'
+import type { Incarnation } from '../freshness/token.js'
+import { type ProbeAnswer, Prober } from '../freshness/probe.js'
+import { PositionWaiters } from '../freshness/waiters.js'
+import type { TableMapping } from '../mapping/mapping.js'
+import { createRowFactory, type RowFactory } from '../mapping/values.js'
+import { hasIntegerKey, KeyReader } from '../query/key.js'
+import type { LiveTable } from '../query/live.js'
+import type { Connections } from '../runtime.js'
+import { openSlotSource } from '../source/slot-source.js'
+import type { ChangeSource } from '../source/source.js'
+import { Store } from '../store/store.js'
+import type { SessionPool } from '../wire/session-pool.js'
+import { APPLICATION_NAME, type ResolvedOptions } from './options.js'
+import { relationsOf, type Setup } from './setup.js'
+
+/** Probes come at a third of the allowed staleness, and at most this far apart. */
+const PROBE_INTERVAL_MAX_MS = 1_000
+const PROBE_INTERVAL_MIN_MS = 10
+/** How long a probe's position may take to arrive: the next probe asks again. */
+const REACH_TIMEOUT_MS = 24 * 3600 * 1000
+
+/** What a generation tells its owner. */
+export interface GenerationEvents {
+  /** A commit became visible (`changed`), or the position moved without one. */
+  readonly onPosition: (generation: Generation, position: Lsn, changed: boolean) => void
+  readonly onAborted: (generation: Generation) => void
+  /** Everything committed before `askedMs` is in its tables. */
+  readonly onProven: (generation: Generation, askedMs: number) => void
+}
+
+export interface GenerationContext {
+  readonly options: ResolvedOptions
+  readonly connections: Connections
+  readonly sessions: SessionPool
+  readonly setup: Setup
+  readonly events: GenerationEvents
+}
+
+/**
+ * One uninterrupted life of slot, stream and loaded tables. It never mends itself: when anything is lost or in doubt it ends, and its owner
+ * loads the next one while this one's tables go on being read.
+ */
+export class Generation {
+  readonly store: Store
+  readonly tables: readonly LiveTable[]
+  readonly incarnation: Incarnation
+  readonly #context: GenerationContext
+  readonly #source: ChangeSource<BoundRelation>
+  readonly #applier: Applier
+  readonly #waiters: PositionWaiters
+  readonly #prober: Prober
+  #startedAt: string | null = null
+
+  private constructor(
+    context: GenerationContext,
+    source: ChangeSource<BoundRelation>,
+    store: Store,
+    tables: readonly LiveTable[],
+  ) {
+    const { options, events } = context
+    this.#context = context
+    this.#source = source
+    this.store = store
+    this.tables = tables
+    this.incarnation = source.start
+    this.#waiters = new PositionWaiters(options.runtime.timers, () => store.position)
+    this.#applier = new Applier({
+      store,
+      tables,
+      runtime: options.runtime,
+      sliceMs: options.sliceMs,
+      logger: options.logger,
+      onPosition: (position, changed) => {
+        this.#waiters.moved()
+        events.onPosition(this, position, changed)
+      },
+      onAborted: () => events.onAborted(this),
+    })
+    this.#prober = this.#makeProber()
+  }
+
+  /**
+   * Takes a slot and loads all tables as of its beginning.
+   *
+   * @throws {CacheError} as slots, connections and tables have it. Rejects with the signal's reason when it aborts; nothing is left on the server.
+   */
+  static async load(context: GenerationContext, signal: AbortSignal): Promise<Generation> {
+    const { options, connections, sessions, setup } = context
+    const { runtime, logger } = options
+    const decoder = decoders[options.decoder]<BoundRelation>({
+      publication: setup.publication,
+      relations: relationsOf(setup.mappings),
+    })
+    const source = await openSlotSource(connections, runtime, { decoder, logger }, signal)
+    try {
+      const store = new Store({
+        limitBytes: options.memoryBytes,
+        tableLimitBytes: options.tableMemoryBytes,
+        hashSeed: Math.floor(runtime.random() * 2 ** 32) | 0,
+      })
+      const tables = setup.mappings.map(mapping => liveTable(store, mapping))
+      await loadTables(tables, store.begin(), {
+        connections: { query: abort => sessions.lease(abort), replication: connections.replication },
+        snapshotName: source.start.snapshotName,
+        // One for the anchor, and one left for reads that can't wait.
+        workers: Math.max(1, options.connections - 2),
+        runtime,
+        sliceMs: options.sliceMs,
+        signal,
+        logger,
+        onProgress: options.onProgress,
+      })
+      store.publish(source.start.lsn)
+      return new Generation(context, source, store, tables)
+    } catch (error) {
+      await source.close()
+      throw error
+    }
+  }
+
+  /** Streams and probes until something is lost or in doubt, or `signal` aborts. Always rejects, with the reason; frees everything but the tables. */
+  async run(signal: AbortSignal): Promise<never> {
+    const ended = new AbortController()
+    const until = AbortSignal.any([signal, ended.signal])
+    const end = (error: unknown): void => ended.abort(asError(error))
+    await Promise.all([this.#stream(until).catch(end), this.#prober.run(until).catch(end)])
+    this.#waiters.failAll(asError(until.reason))
+    this.#applier.stop()
+    await this.#source.close()
+    await this.#applier.cutOff()
+    throw asError(until.reason)
+  }
+
+  async #stream(signal: AbortSignal): Promise<never> {
+    for await (const batch of this.#source.batches(signal)) {
+      await this.#applier.apply(batch)
+      this.#source.confirm(this.store.position)
+    }
+    throw new ConnectionError(
+      'lost',
+      'The server ended the change stream. The cache connects again by itself.',
+      true,
+    )
+  }
+
+  /** Asks the server now, and resolves when what it had committed is visible. */
+  prove(signal: AbortSignal): Promise<void> {
+    return this.#prober.prove(signal)
+  }
+
+  /** Has the server flush what is committed but not sent: somebody waits for it. */
+  nudge(signal: AbortSignal): void {
+    this.#prober.nudge(signal)
+  }
+
+  #makeProber(): Prober {
+    const { options, sessions, setup, events } = this.#context
+    const third = options.maxStalenessMs / 3
+    return new Prober({
+      runtime: options.runtime,
+      logger: options.logger,
+      intervalMs: Math.max(PROBE_INTERVAL_MIN_MS, Math.min(third, PROBE_INTERVAL_MAX_MS)),
+      target: {
+        tableOids: setup.mappings.map(({ oid }) => oid),
+        publication: setup.publication,
+        applicationName: APPLICATION_NAME,
+        walBlockBytes: setup.server.walBlockBytes,
+        walSegmentBytes: setup.server.walSegmentBytes,
+      },
+      run: (work, signal) => sessions.run(work, signal),
+      reached: (position, signal) => this.#waiters.wait(position, REACH_TIMEOUT_MS, signal),
+      check: answer => this.#checkServer(answer),
+      onProven: askedMs => events.onProven(this, askedMs),
+    })
+  }
+
+  /** What ends the generation although the stream says nothing. */
+  #checkServer(answer: ProbeAnswer): void {
+    const { setup, options } = this.#context
+    this.#startedAt ??= answer.startedAt
+    if (answer.inRecovery || answer.startedAt !== this.#startedAt)
+      throw new ConnectionError(
+        'lost',
+        'The server was restarted or replaced by another one. The cache is being loaded anew.',
+        true,
+      )
+    if (answer.fingerprint !== setup.fingerprint)
+      throw new DivergedError(
+        setup.mappings.map(({ name }) => name).join(', '),
+        'a table or the publication was changed in a way that the stream does not tell.',
+      )
+    if (answer.synchronous)
+      options.logger.error(
+        'The server counts this cache as a synchronous standby: commits wait for it, though it keeps nothing on disk. ' +
+          `Take "*" or "${APPLICATION_NAME}" out of synchronous_standby_names.`,
+      )
+  }
+}
+
+/** A mapped table in a store of its own generation. */
+export function liveTable(store: Store, mapping: TableMapping): LiveTable & AppliedTable {
+  const rows: RowFactory = createRowFactory(mapping)
+  const table = store.addTable({
+    name: mapping.name,
+    columns: mapping.columns.length,
+    key: mapping.key,
+    integerKey: hasIntegerKey(mapping),
+    decode: (values, ascii) => rows.decode(values, ascii),
+    read: decoded => rows.read(decoded),
+  })
+  return { mapping, keys: new KeyReader(mapping), rows, store, table }
+}

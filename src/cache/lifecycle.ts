@@ -1,0 +1,141 @@
+import { asError, CacheError, InternalError } from '../errors.js'
+import type { CallerSession } from '../mapping/session.js'
+import { type Connections, delay } from '../runtime.js'
+import {
+  failureEvent,
+  initialSlotState,
+  nextSlotState,
+  type SlotEvent,
+  type SlotState,
+  waitMs,
+} from '../source/slot-state.js'
+import type { SessionPool } from '../wire/session-pool.js'
+import { Generation, type GenerationEvents } from './generation.js'
+import type { ResolvedOptions } from './options.js'
+import { prepare, type Setup } from './setup.js'
+
+/** A first load that fails for a passing reason (the server is starting up) is tried again for so long. */
+const START_RETRY_MS = 10_000
+/** A stream that has lasted so long was a success: the next failure counts from one again. */
+const SETTLED_MS = 30_000
+
+export interface LifecycleHooks extends GenerationEvents {
+  /** The next generation is about to be loaded, beside the one that is being read. */
+  readonly beforeLoad: (setup: Setup) => void
+  /** It failed for good. */
+  readonly onFailed: (error: CacheError) => void
+}
+
+/** Keeps a generation alive: loads one, runs it until something is lost, waits, loads the next, until it is told to end or nothing helps any more. */
+export class Lifecycle {
+  readonly #options: ResolvedOptions
+  readonly #session: CallerSession
+  readonly #connections: Connections
+  readonly #sessions: SessionPool
+  readonly #hooks: LifecycleHooks
+  #state: SlotState = initialSlotState
+  #lastError: CacheError | null = null
+  #reconnects = 0
+
+  constructor(
+    options: ResolvedOptions,
+    session: CallerSession,
+    connections: Connections,
+    sessions: SessionPool,
+    hooks: LifecycleHooks,
+  ) {
+    this.#options = options
+    this.#session = session
+    this.#connections = connections
+    this.#sessions = sessions
+    this.#hooks = hooks
+  }
+
+  get state(): SlotState['kind'] {
+    return this.#state.kind
+  }
+
+  /** The last thing that went wrong, or null. */
+  get lastError(): CacheError | null {
+    return this.#lastError
+  }
+
+  /** How often a lost generation was followed by an attempt at the next. */
+  get reconnects(): number {
+    return this.#reconnects
+  }
+
+  /** Runs until `signal` aborts or nothing helps. `setup` is what the first generation goes by. Never rejects. */
+  async run(setup: Setup, signal: AbortSignal, mayGiveUp: () => boolean): Promise<void> {
+    const { clock, timers, random } = this.#options.runtime
+    const startedMs = clock.monotonicMs()
+    let known: Setup | null = setup
+    while (this.#state.kind !== 'failed' && this.#state.kind !== 'closed') {
+      if (this.#state.kind === 'waiting') {
+        this.#options.logger.warn(`${this.#state.error.message} Trying again.`)
+        await delay(
+          timers,
+          waitMs(this.#state, () => random()),
+          signal,
+        ).catch(() => undefined)
+        this.#reconnects++
+        this.#turn({ kind: signal.aborted ? 'close' : 'elapsed' })
+        continue
+      }
+      try {
+        await this.#oneGeneration(known, signal)
+      } catch (error) {
+        const isLate = mayGiveUp() && clock.monotonicMs() - startedMs > START_RETRY_MS
+        this.#failed(error, signal, isLate)
+      }
+      known = null
+    }
+    if (this.#state.kind === 'failed') this.#hooks.onFailed(this.#state.error)
+  }
+
+  async #oneGeneration(known: Setup | null, signal: AbortSignal): Promise<never> {
+    const { clock } = this.#options.runtime
+    const setup = known ?? (await prepare(this.#options, this.#session, this.#sessions, signal))
+    this.#hooks.beforeLoad(setup)
+    this.#turn({ kind: 'opened' })
+    const generation = await Generation.load(
+      {
+        options: this.#options,
+        connections: this.#connections,
+        sessions: this.#sessions,
+        setup,
+        events: this.#hooks,
+      },
+      signal,
+    )
+    this.#turn({ kind: 'loaded' })
+    const loadedMs = clock.monotonicMs()
+    try {
+      return await generation.run(signal)
+    } finally {
+      if (clock.monotonicMs() - loadedMs > SETTLED_MS) this.#turn({ kind: 'settled' })
+    }
+  }
+
+  #failed(thrown: unknown, signal: AbortSignal, isLate: boolean): void {
+    if (signal.aborted) {
+      this.#turn({ kind: 'close' })
+      return
+    }
+    const error = asCacheError(thrown)
+    this.#lastError = error
+    this.#turn(isLate ? { kind: 'fatal', error } : failureEvent(error))
+  }
+
+  #turn(event: SlotEvent): void {
+    this.#state = nextSlotState(this.#state, event)
+  }
+}
+
+function asCacheError(thrown: unknown): CacheError {
+  if (thrown instanceof CacheError) return thrown
+  const error = asError(thrown)
+  return new InternalError(`Something failed in a way that walcache did not expect: ${error.message}`, {
+    cause: error,
+  })
+}

@@ -1,0 +1,209 @@
+import { totalmem } from 'node:os'
+import type pg from 'pg'
+import type { LoadProgress } from '../apply/load.js'
+import { type DecoderName, decoders } from '../decode/index.js'
+import { OptionError } from '../errors.js'
+import { type Logger, silentLogger } from '../observe.js'
+import type { TableDeclaration } from '../query/types.js'
+import { type Runtime, systemRuntime } from '../runtime.js'
+import type { ConnectionSource } from '../wire/config.js'
+
+/** Our sessions' name in `pg_stat_activity`; it must not stand in `synchronous_standby_names`. */
+export const APPLICATION_NAME = 'walcache'
+
+/** What to do with a read when memory may be older than it allows. */
+export type StalePolicy = 'throw' | 'database' | 'serve'
+
+export interface OpenCacheOptions {
+  /** The caller's pool: its configuration and type parsers. walcache takes none of its clients, except one for a moment at the start. */
+  readonly pool: pg.Pool
+  /** The tables to keep: classes with `@ReplicatedTable`, or results of `defineTable`. */
+  readonly entities: readonly TableDeclaration<object>[]
+  /** Where replication connects, if not where the pool does: a URL or a client configuration. Transaction poolers can't carry replication. */
+  readonly replication?: ConnectionSource
+  /** How many sessions of its own walcache has at most, besides the replication connection. Default 4, at least 2. */
+  readonly connections?: number
+  /** The output plugin. Default 'pgoutput', which every PostgreSQL has. */
+  readonly decoder?: DecoderName
+  /**
+   * A publication of yours, which is only checked. Without it there is one named "walcache", shared by all applications on the
+   * database, created and added to as needed.
+   */
+  readonly publication?: string
+  /** The replication slot: temporary, so that it goes with the process. */
+  readonly slot?: { readonly temporary: true }
+  /** Milliseconds by which a read may be behind the server. Default 10,000. */
+  readonly maxStaleness?: number
+  /** When memory may be older: `local` reads 'throw' (default) or 'serve'; asynchronous ones ask the 'database' (default), 'throw' or 'serve'. */
+  readonly onStale?: { readonly local?: 'throw' | 'serve'; readonly asynchronous?: StalePolicy }
+  /** When memory can't prove the answer to an asynchronous read: ask the 'database' (default), or 'throw'. */
+  readonly onUnknown?: 'database' | 'throw'
+  /** How many fall-through reads run at once (16) and wait (256); one more gets an OverloadedError. */
+  readonly databaseGate?: { readonly running?: number; readonly waiting?: number }
+  /** Whether to wait until all tables are loaded. Default true. With false, asynchronous reads ask PostgreSQL meanwhile. */
+  readonly wait?: boolean
+  /** Bytes that rows may take: in all tables together, and in one. A number is both. Default: half the machine's memory. */
+  readonly memory?: number | { readonly cache?: number; readonly table?: number }
+  /** The longest turn of the event loop that applying, pruning and loading take, in milliseconds. Default 5. */
+  readonly sliceMs?: number
+  /** How long a snapshot may be held, in milliseconds. Default 30,000. */
+  readonly snapshotMaxAgeMs?: number
+  /** Bytes of recent changes that are held for readers of `changes()`, all together. Default 32 MiB. */
+  readonly feedBytes?: number
+  /** Default: silent. */
+  readonly logger?: Logger
+  /** Stops the start at any point; later it closes the cache. */
+  readonly signal?: AbortSignal
+  /** Told how far a load is. */
+  readonly onProgress?: (progress: LoadProgress) => void
+  /** Clock, timers and chance; for simulations. */
+  readonly runtime?: Runtime
+}
+
+/** The options with their defaults. */
+export interface ResolvedOptions {
+  readonly pool: pg.Pool
+  readonly entities: readonly object[]
+  readonly replication: ConnectionSource | undefined
+  readonly connections: number
+  readonly decoder: DecoderName
+  readonly publication: string | undefined
+  readonly maxStalenessMs: number
+  readonly onStaleLocal: 'throw' | 'serve'
+  readonly onStale: StalePolicy
+  readonly onUnknown: 'database' | 'throw'
+  readonly gateRunning: number
+  readonly gateWaiting: number
+  readonly wait: boolean
+  readonly memoryBytes: number
+  readonly tableMemoryBytes: number
+  readonly sliceMs: number
+  readonly snapshotMaxAgeMs: number
+  readonly feedBytes: number
+  readonly logger: Logger
+  readonly signal: AbortSignal | undefined
+  readonly onProgress: (progress: LoadProgress) => void
+  readonly runtime: Runtime
+}
+
+const KNOWN: ReadonlySet<string> = new Set([
+  'pool',
+  'entities',
+  'replication',
+  'connections',
+  'decoder',
+  'publication',
+  'slot',
+  'maxStaleness',
+  'onStale',
+  'onUnknown',
+  'databaseGate',
+  'wait',
+  'memory',
+  'sliceMs',
+  'snapshotMaxAgeMs',
+  'feedBytes',
+  'logger',
+  'signal',
+  'onProgress',
+  'runtime',
+])
+
+/** Planned, and refused until they do what they say: an option that is silently without effect is a trap. */
+const NOT_YET: Readonly<Record<string, string>> = {
+  tokenSecret: 'signed tokens are not available in this version; tokens carry no secret and grant no right.',
+  fillWaitMs: 'bounded tables are not available in this version, so no read waits for a fill.',
+  audit: 'the self-audit is not available in this version.',
+}
+
+/** @throws {OptionError} for the first option that is unknown, malformed, or not available in this version. */
+export function resolveOptions(options: OpenCacheOptions): ResolvedOptions {
+  for (const option of Object.keys(options)) {
+    if (Object.hasOwn(NOT_YET, option)) throw new OptionError(option, NOT_YET[option]!)
+    if (!KNOWN.has(option)) throw new OptionError(option, 'there is no such option of openCache.')
+  }
+  checkSlot(options.slot)
+  const { pool, entities, decoder = 'pgoutput', memory = {}, onStale = {}, databaseGate = {} } = options
+  if (typeof (pool as Partial<pg.Pool> | undefined)?.connect !== 'function')
+    throw new OptionError('pool', 'give a pg.Pool.')
+  if (!Array.isArray(entities))
+    throw new OptionError('entities', 'give an array of classes or results of defineTable.')
+  const cacheMemory = typeof memory === 'number' ? memory : memory.cache
+  const tableMemory = typeof memory === 'number' ? memory : memory.table
+  return {
+    pool,
+    entities,
+    replication: options.replication,
+    connections: integer('connections', options.connections, 4, 2, 64),
+    decoder: oneOf('decoder', decoder, Object.keys(decoders) as DecoderName[]),
+    publication: options.publication,
+    maxStalenessMs: number('maxStaleness', options.maxStaleness, 10_000, 1, Number.POSITIVE_INFINITY),
+    onStaleLocal: oneOf('onStale.local', onStale.local ?? 'throw', ['throw', 'serve']),
+    onStale: oneOf('onStale.asynchronous', onStale.asynchronous ?? 'database', [
+      'throw',
+      'database',
+      'serve',
+    ]),
+    onUnknown: oneOf('onUnknown', options.onUnknown ?? 'database', ['database', 'throw']),
+    gateRunning: integer('databaseGate.running', databaseGate.running, 16, 1, 10_000),
+    gateWaiting: integer('databaseGate.waiting', databaseGate.waiting, 256, 0, 1_000_000),
+    wait: options.wait ?? true,
+    memoryBytes: integer('memory', cacheMemory, halfTheMachine(), 1, Number.MAX_SAFE_INTEGER),
+    tableMemoryBytes: integer('memory.table', tableMemory, halfTheMachine(), 1, Number.MAX_SAFE_INTEGER),
+    sliceMs: number('sliceMs', options.sliceMs, 5, 0.1, 1000),
+    snapshotMaxAgeMs: number('snapshotMaxAgeMs', options.snapshotMaxAgeMs, 30_000, 1, 24 * 3600 * 1000),
+    feedBytes: integer('feedBytes', options.feedBytes, 32 * 2 ** 20, 1, Number.MAX_SAFE_INTEGER),
+    logger: options.logger ?? silentLogger,
+    signal: options.signal,
+    onProgress: options.onProgress ?? (() => undefined),
+    runtime: options.runtime ?? systemRuntime,
+  }
+}
+
+function checkSlot(slot: unknown): void {
+  if (slot === undefined) return
+  const temporary = (slot as { temporary?: unknown } | null)?.temporary === true
+  if (!temporary || Object.keys(slot as object).length !== 1)
+    throw new OptionError(
+      'slot',
+      'durable slots are not available in this version; leave it out, or give { temporary: true }.',
+    )
+}
+
+/** What this process may use of it, in a container. */
+function halfTheMachine(): number {
+  const constrained = process.constrainedMemory()
+  const all = totalmem()
+  return Math.floor((constrained > 0 ? Math.min(constrained, all) : all) / 2)
+}
+
+function integer(
+  option: string,
+  given: number | undefined,
+  otherwise: number,
+  min: number,
+  max: number,
+): number {
+  const value = number(option, given, otherwise, min, max)
+  if (!Number.isInteger(value)) throw new OptionError(option, 'give an integer.')
+  return value
+}
+
+function number(
+  option: string,
+  given: number | undefined,
+  otherwise: number,
+  min: number,
+  max: number,
+): number {
+  const value = given ?? otherwise
+  if (typeof value !== 'number' || !(value >= min && value <= max))
+    throw new OptionError(option, `give a number from ${min} to ${max}.`)
+  return value
+}
+
+function oneOf<T extends string>(option: string, value: T, allowed: readonly T[]): T {
+  if (!allowed.includes(value))
+    throw new OptionError(option, `give one of ${allowed.map(word => `'${word}'`).join(', ')}.`)
+  return value
+}

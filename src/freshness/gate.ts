@@ -1,0 +1,72 @@
+import { StaleError } from '../errors.js'
+import type { Runtime } from '../runtime.js'
+
+/**
+ * How old the visible state can be, by the local monotonic clock.
+ *
+ * A probe asks the server for its newest position; once the stream has passed it, everything committed before the question was asked
+ * is in memory. So `now - asked` bounds the age, without comparing clocks of two machines. A clock call costs as much as a hot read, so
+ * one answer counts for the rest of its synchronous run: no commit can be applied within that.
+ */
+export class FreshnessGate {
+  /** Whether this synchronous run has been shown to be fresh enough by the default bound. Hot: looked at by every local read. */
+  fresh = false
+  readonly #runtime: Runtime
+  readonly #maxStalenessMs: number
+  readonly #whenStale: 'throw' | 'serve'
+  #provenMs = Number.NEGATIVE_INFINITY
+  #stale = false
+  readonly #onChange: (stale: boolean) => void
+
+  constructor(
+    runtime: Runtime,
+    maxStalenessMs: number,
+    whenStale: 'throw' | 'serve',
+    onChange: (stale: boolean) => void,
+  ) {
+    this.#runtime = runtime
+    this.#maxStalenessMs = maxStalenessMs
+    this.#whenStale = whenStale
+    this.#onChange = onChange
+  }
+
+  /** Milliseconds by which the visible state may be behind the server; infinite before the first proof. */
+  stalenessMs(): number {
+    return this.#runtime.clock.monotonicMs() - this.#provenMs
+  }
+
+  /** Everything committed before `atMs` (monotonic) is visible. */
+  prove(atMs: number): void {
+    if (atMs > this.#provenMs) this.#provenMs = atMs
+    if (this.stalenessMs() <= this.#maxStalenessMs) this.#turn(false)
+  }
+
+  /** What was proven no longer counts: another generation is visible, which was proven at `atMs`. */
+  restart(atMs: number): void {
+    this.#provenMs = atMs
+    this.fresh = false
+  }
+
+  /**
+   * Lets the rest of this synchronous run read.
+   *
+   * @throws {StaleError} if the state may be older than the default bound and the policy is to throw.
+   */
+  pass(): void {
+    const staleness = this.stalenessMs()
+    if (staleness > this.#maxStalenessMs) {
+      this.#turn(true)
+      if (this.#whenStale === 'throw') throw new StaleError(staleness, this.#maxStalenessMs)
+    }
+    this.fresh = true
+    this.#runtime.timers.microtask(() => {
+      this.fresh = false
+    })
+  }
+
+  #turn(stale: boolean): void {
+    if (this.#stale === stale) return
+    this.#stale = stale
+    this.#onChange(stale)
+  }
+}

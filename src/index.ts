@@ -1,0 +1,58 @@
+export {
+  type Cache,
+  type CacheHealth,
+  type CacheState,
+  openCache,
+  type TableHealth,
+  type WaitOptions,
+} from './cache.js'
+export type { OpenCacheOptions, StalePolicy } from './cache/options.js'
+export type { LoadProgress } from './apply/load.js'
+export { formatLsn, type Lsn, parseLsn } from './change/lsn.js'
+export {
+  CacheError,
+  ClosedError,
+  ConnectionError,
+  type ConnectionFailure,
+  DatabaseReadError,
+  DecodeError,
+  DivergedError,
+  InternalError,
+  KeyError,
+  MemoryLimitError,
+  NotFoundError,
+  NotLocalError,
+  type NotLocalReason,
+  NotReadyError,
+  OptionError,
+  OverloadedError,
+  PublicationError,
+  SetupError,
+  type SetupProblem,
+  SlotError,
+  SnapshotTooOldError,
+  StaleError,
+  TokenError,
+  WaitTimeoutError,
+} from './errors.js'
+export type { Keep, Naming, TableOptions } from './mapping/declaration.js'
+export { Column, type ColumnOptions, Index, PrimaryKey, ReplicatedTable } from './mapping/decorators.js'
+export { type DefinedTable, defineTable, type TableDefinition } from './mapping/define-table.js'
+export type { Logger } from './observe.js'
+export type {
+  ChangeGap,
+  ChangesOptions,
+  FindUnique,
+  Key,
+  KeyValue,
+  LocalReads,
+  ReadOptions,
+  RowChange,
+  Snapshot,
+  SnapshotTable,
+  Table,
+  TableChange,
+  TableDeclaration,
+  TruncateChange,
+} from './query/types.js'
+export type { Clock, Runtime, Timers } from './runtime.js'

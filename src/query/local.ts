@@ -1,0 +1,114 @@
+import { SnapshotTooOldError } from '../errors.js'
+import type { FreshnessGate } from '../freshness/gate.js'
+import { NONE } from '../store/address.js'
+import type { Snapshot } from '../store/snapshot.js'
+import type { DecodedKey } from '../store/table.js'
+import { exists, hand, type LiveTable, lookUp } from './live.js'
+import type { Key, LocalReads } from './types.js'
+
+/** Whatever holds the generation that is visible now. */
+export interface LiveSource {
+  readonly live: LiveTable
+}
+
+/** Reads of the newest commit. */
+export class LocalTable<Row extends object> implements LocalReads<Row> {
+  readonly #source: LiveSource
+  readonly #gate: FreshnessGate
+
+  constructor(source: LiveSource, gate: FreshnessGate) {
+    this.#source = source
+    this.#gate = gate
+  }
+
+  // Hot: once per read. Guarded by benchmarks/read.ts. A row that is kept decoded is the newest version, and a table that can't
+  // be read keeps none, so a hit needs no further look.
+  get(key: Key<Row>): Row | undefined {
+    if (!this.#gate.fresh) this.#gate.pass()
+    const { live } = this.#source
+    const decoded = live.table.decoded.get(key as DecodedKey)
+    if (decoded !== undefined) return (live.rows.shared ? decoded : live.rows.read(decoded)) as Row
+    return lookUp(live, key, live.store.visible) as Row | undefined
+  }
+
+  getMany(keys: readonly Key<Row>[]): (Row | undefined)[] {
+    return keys.map(key => this.get(key))
+  }
+
+  has(key: Key<Row>): boolean {
+    if (!this.#gate.fresh) this.#gate.pass()
+    const { live } = this.#source
+    return exists(live, key, live.store.visible)
+  }
+
+  get size(): number {
+    if (!this.#gate.fresh) this.#gate.pass()
+    return sizeOf(this.#source.live)
+  }
+
+  *[Symbol.iterator](): IterableIterator<Row> {
+    if (!this.#gate.fresh) this.#gate.pass()
+    const { live } = this.#source
+    const { visible } = live.store
+    yield* rowsAt<Row>(live, visible, () => {
+      if (live.store.visible !== visible || this.#source.live !== live)
+        throw new SnapshotTooOldError(
+          'another commit became visible during the iteration, which had no snapshot to hold on to.',
+        )
+    })
+  }
+}
+
+/** Reads of the commit that a snapshot has pinned. */
+export class SnapshotLocalTable<Row extends object> implements LocalReads<Row> {
+  readonly #live: LiveTable
+  readonly #snapshot: Snapshot
+  readonly #check: () => void
+
+  /** `check` throws if the snapshot can't be read any more. */
+  constructor(live: LiveTable, snapshot: Snapshot, check: () => void) {
+    this.#live = live
+    this.#snapshot = snapshot
+    this.#check = check
+  }
+
+  get(key: Key<Row>): Row | undefined {
+    this.#check()
+    return lookUp(this.#live, key, this.#snapshot.seq) as Row | undefined
+  }
+
+  getMany(keys: readonly Key<Row>[]): (Row | undefined)[] {
+    return keys.map(key => this.get(key))
+  }
+
+  has(key: Key<Row>): boolean {
+    this.#check()
+    return exists(this.#live, key, this.#snapshot.seq)
+  }
+
+  get size(): number {
+    this.#check()
+    return sizeOf(this.#live, this.#snapshot.seq)
+  }
+
+  [Symbol.iterator](): IterableIterator<Row> {
+    return rowsAt<Row>(this.#live, this.#snapshot.seq, this.#check)
+  }
+}
+
+function sizeOf({ table, store }: LiveTable, at = store.visible): number {
+  if (table.failed !== null) throw table.failed
+  return table.sizeAt(at)
+}
+
+/** All rows as of commit `at`. A scan decodes for itself: it must not drive out what keyed reads have decoded. */
+function* rowsAt<Row>(live: LiveTable, at: number, check: () => void): IterableIterator<Row> {
+  const { table } = live
+  for (let row = 0; ; row++) {
+    check()
+    if (table.failed !== null) throw table.failed
+    if (row >= table.rowEnd) return
+    const record = table.recordAt(row, at)
+    if (record !== NONE) yield hand(live, table.decode(record)) as Row
+  }
+}

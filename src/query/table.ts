@@ -1,0 +1,148 @@
+import {
+  ClosedError,
+  KeyError,
+  MemoryLimitError,
+  NotFoundError,
+  NotLocalError,
+  NotReadyError,
+  OptionError,
+  StaleError,
+} from '../errors.js'
+import type { FreshnessGate } from '../freshness/gate.js'
+import type { Snapshot as StoreSnapshot } from '../store/snapshot.js'
+import type { DatabaseReader } from './database.js'
+import { type LiveTable, lookUp } from './live.js'
+import { type LiveSource, LocalTable, SnapshotLocalTable } from './local.js'
+import type {
+  ChangesOptions,
+  FindUnique,
+  LocalReads,
+  ReadOptions,
+  SnapshotTable,
+  Table,
+  TableChange,
+} from './types.js'
+
+/** What the tables of one cache share. */
+export interface ReadContext {
+  readonly gate: FreshnessGate
+  readonly database: DatabaseReader
+  readonly maxStalenessMs: number
+  readonly onStale: 'throw' | 'database' | 'serve'
+  readonly onUnknown: 'throw' | 'database'
+  /** Resolves when the token's position is visible. */
+  readonly waitFor: (token: string, signal?: AbortSignal) => Promise<void>
+  /** Has the server asked for its position now, and resolves when that is visible. */
+  readonly prove: (signal?: AbortSignal) => Promise<void>
+  /** Why no read may be answered any more, or null. */
+  readonly closed: () => ClosedError | null
+}
+
+const READ_OPTIONS: ReadonlySet<string> = new Set([
+  'where',
+  'maxStaleness',
+  'onStale',
+  'onUnknown',
+  'after',
+  'signal',
+])
+
+/** A table as it is now: memory where that proves the answer, else PostgreSQL, as the options say. */
+export class CacheTable<Row extends object> implements Table<Row> {
+  readonly local: LocalReads<Row>
+  readonly #source: LiveSource
+  readonly #context: ReadContext
+  readonly #changes: (options: ChangesOptions) => AsyncIterableIterator<TableChange<Row>>
+
+  constructor(
+    source: LiveSource,
+    context: ReadContext,
+    changes: (options: ChangesOptions) => AsyncIterableIterator<TableChange<Row>>,
+  ) {
+    this.local = new LocalTable<Row>(source, context.gate)
+    this.#source = source
+    this.#context = context
+    this.#changes = changes
+  }
+
+  async findUnique(query: FindUnique<Row>): Promise<Row | null> {
+    checkQuery(this.#source.live, query)
+    const { closed, waitFor } = this.#context
+    const gone = closed()
+    if (gone !== null) throw gone
+    if (query.after !== undefined) await waitFor(query.after, query.signal)
+    if (!(await this.#isFresh(query))) return this.#fromDatabase(query)
+    const { live } = this.#source
+    try {
+      return (lookUp(live, query.where, live.store.visible) ?? null) as Row | null
+    } catch (error) {
+      if (!isUnknown(error) || (query.onUnknown ?? this.#context.onUnknown) === 'throw') throw error
+      return this.#fromDatabase(query)
+    }
+  }
+
+  async findUniqueOrThrow(query: FindUnique<Row>): Promise<Row> {
+    const row = await this.findUnique(query)
+    if (row === null) throw new NotFoundError(this.#source.live.mapping.name)
+    return row
+  }
+
+  changes(options: ChangesOptions = {}): AsyncIterableIterator<TableChange<Row>> {
+    return this.#changes(options)
+  }
+
+  /** Whether memory may answer; false if PostgreSQL is to. @throws {StaleError} */
+  async #isFresh(query: ReadOptions): Promise<boolean> {
+    const { gate, maxStalenessMs, prove } = this.#context
+    const bound = query.maxStaleness ?? maxStalenessMs
+    if (gate.stalenessMs() <= bound) return true
+    // A bound that is tighter than the probes' interval is met by asking now.
+    if (bound < maxStalenessMs && gate.stalenessMs() <= maxStalenessMs) {
+      await prove(query.signal)
+      if (gate.stalenessMs() <= bound) return true
+    }
+    const policy = query.onStale ?? this.#context.onStale
+    if (policy === 'throw') throw new StaleError(gate.stalenessMs(), bound)
+    return policy === 'serve' && this.#source.live.table.failed === null
+  }
+
+  #fromDatabase({ where, signal }: FindUnique<Row>): Promise<Row | null> {
+    return this.#context.database.findByKey(this.#source.live, where, signal) as Promise<Row | null>
+  }
+}
+
+/** A table as of the commit that a snapshot has pinned. All tables are whole, so memory has every answer. */
+export class CacheSnapshotTable<Row extends object> implements SnapshotTable<Row> {
+  readonly local: LocalReads<Row>
+  readonly #live: LiveTable
+
+  constructor(live: LiveTable, snapshot: StoreSnapshot, check: () => void) {
+    this.local = new SnapshotLocalTable<Row>(live, snapshot, check)
+    this.#live = live
+  }
+
+  async findUnique(query: FindUnique<Row>): Promise<Row | null> {
+    checkQuery(this.#live, query)
+    query.signal?.throwIfAborted()
+    return this.local.get(query.where) ?? null
+  }
+
+  async findUniqueOrThrow(query: FindUnique<Row>): Promise<Row> {
+    const row = await this.findUnique(query)
+    if (row === null) throw new NotFoundError(this.#live.mapping.name)
+    return row
+  }
+}
+
+function checkQuery({ mapping }: LiveTable, query: object): void {
+  for (const option of Object.keys(query))
+    if (!READ_OPTIONS.has(option)) throw new OptionError(option, 'there is no such option of findUnique.')
+  const { where } = query as { where?: unknown }
+  if (typeof where !== 'object' || where === null)
+    throw new KeyError(mapping.name, 'findUnique wants it in "where".')
+}
+
+/** Errors that say that memory can't answer, not that the question is wrong. */
+function isUnknown(error: unknown): boolean {
+  return error instanceof NotLocalError || error instanceof MemoryLimitError || error instanceof NotReadyError
+}
