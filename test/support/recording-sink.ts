@@ -1,5 +1,5 @@
 import { type ChangeSink, NOT_SENT, NULL, TEXT, type TupleView, UNCHANGED } from '../../src/change/change.js'
-import { formatLsn, type Lsn } from '../../src/change/lsn.js'
+import { formatLsn, LSN_ZERO, type Lsn, maxLsn } from '../../src/change/lsn.js'
 import type { Relation } from '../../src/change/relation.js'
 
 /** A value as a test writes it: its text, null, or why it is not there. */
@@ -44,8 +44,8 @@ export type Recorded =
 /** Writes down what a decoder says, with copies of all values. */
 export class RecordingSink implements ChangeSink<Relation> {
   readonly all: Recorded[] = []
-  /** Where the newest commit ended. */
-  lastCommit: Lsn | undefined
+  /** Up to where everything was said. */
+  position = LSN_ZERO
 
   constructor(readonly wants: (relation: Relation) => boolean = () => true) {}
 
@@ -85,11 +85,12 @@ export class RecordingSink implements ChangeSink<Relation> {
   }
 
   commit(endLsn: Lsn, commitTimeMs: number): void {
-    this.lastCommit = endLsn
+    this.position = endLsn
     this.all.push({ kind: 'commit', endLsn: formatLsn(endLsn), commitTimeMs })
   }
 
   progress(lsn: Lsn): void {
+    this.position = maxLsn(this.position, lsn)
     this.all.push({ kind: 'progress', lsn: formatLsn(lsn) })
   }
 }
