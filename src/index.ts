@@ -38,6 +38,7 @@ export {
 export type { Keep, Naming, TableOptions } from './mapping/declaration.js'
 export { Column, type ColumnOptions, Index, PrimaryKey, ReplicatedTable } from './mapping/decorators.js'
 export { type DefinedTable, defineTable, type TableDefinition } from './mapping/define-table.js'
+export { setupSql, type SetupSqlOptions } from './mapping/setup-sql.js'
 export type { Logger } from './observe.js'
 export type {
   ChangeGap,
