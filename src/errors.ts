@@ -45,8 +45,11 @@ export class SetupError extends CacheError {
     readonly problems: readonly SetupProblem[],
     options?: ErrorOptions,
   ) {
-    const list = problems.map((problem) => `\n  - ${problemText(problem)}`).join('')
-    super(`The cache can't start: ${problems.length} problem${problems.length === 1 ? '' : 's'}.${list}`, options)
+    const list = problems.map(problem => `\n  - ${problemText(problem)}`).join('')
+    super(
+      `The cache can't start: ${problems.length} problem${problems.length === 1 ? '' : 's'}.${list}`,
+      options,
+    )
   }
 }
 
@@ -55,7 +58,7 @@ function problemText({ table, property, column, message }: SetupProblem): string
     table === undefined ? undefined : `table ${table}`,
     property === undefined ? undefined : `property ${property}`,
     column === undefined ? undefined : `column ${column}`,
-  ].filter((part) => part !== undefined)
+  ].filter(part => part !== undefined)
   return where.length === 0 ? message : `${where.join(', ')}: ${message}`
 }
 
@@ -73,7 +76,15 @@ export class PublicationError extends CacheError {
 }
 
 export type ConnectionFailure =
-  'authentication' | 'database' | 'host' | 'tls' | 'replication-right' | 'senders' | 'refused' | 'lost' | 'protocol'
+  | 'authentication'
+  | 'database'
+  | 'host'
+  | 'tls'
+  | 'replication-right'
+  | 'senders'
+  | 'refused'
+  | 'lost'
+  | 'protocol'
 
 /** PostgreSQL could not be reached or talked to. `transient` tells whether trying again makes sense. */
 export class ConnectionError extends CacheError {

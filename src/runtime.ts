@@ -42,22 +42,20 @@ export const systemRuntime: Runtime = {
   random: Math.random,
 }
 
-/** Resolves after `delayMs`; rejects with the signal's reason as soon as it aborts. */
-export function delay(timers: Timers, delayMs: number, signal?: AbortSignal): Promise<void> {
-  return new Promise((resolve, reject) => {
-    if (signal?.aborted) {
-      reject(signal.reason as Error)
+/** Resolves after `delayMs`, or as soon as the signal aborts. */
+export function pause(timers: Timers, delayMs: number, signal: AbortSignal): Promise<void> {
+  return new Promise(resolve => {
+    if (signal.aborted) {
+      resolve()
       return
     }
-    const onAbort = () => {
+    const done = (): void => {
       cancel()
-      reject(signal!.reason as Error)
-    }
-    const cancel = timers.after(delayMs, () => {
-      signal?.removeEventListener('abort', onAbort)
+      signal.removeEventListener('abort', done)
       resolve()
-    })
-    signal?.addEventListener('abort', onAbort, { once: true })
+    }
+    const cancel = timers.after(delayMs, done)
+    signal.addEventListener('abort', done, { once: true })
   })
 }
 

@@ -17,7 +17,7 @@ import { toTableChange } from './changes.js'
 import { Deferred } from './deferred.js'
 import { type Generation, liveTable } from './generation.js'
 import type { CacheHealth, CacheState } from './health.js'
-import { Lifecycle } from './lifecycle.js'
+import { asCacheError, Lifecycle } from './lifecycle.js'
 import { APPLICATION_NAME, type ResolvedOptions } from './options.js'
 import { callerSession, prepare, type Setup } from './setup.js'
 import { notAnEntity, SnapshotKeeper } from './snapshots.js'
@@ -110,7 +110,9 @@ export class CacheCore {
       onFailed: error => this.#fail(error),
     })
     const mayGiveUp = (): boolean => options.wait && this.#live === null
-    this.#running = this.#lifecycle.run(setup, this.#closing.signal, mayGiveUp)
+    this.#running = this.#lifecycle
+      .run(setup, this.#closing.signal, mayGiveUp)
+      .catch((error: unknown) => this.#fail(asCacheError(error)))
   }
 
   /** Tables that can't be read yet, so that handles on them exist from the beginning. */
@@ -277,7 +279,7 @@ export class CacheCore {
     const state = this.#lifecycle?.state ?? 'connecting'
     if (state === 'failed' || state === 'closed') return state
     if (this.#live === null) return 'starting'
-    return state === 'streaming' ? 'live' : 'reconnecting'
+    return this.#lifecycle?.generation === this.#live ? 'live' : 'reconnecting'
   }
 
   health(): CacheHealth {

@@ -1,6 +1,6 @@
 import { asError, CacheError, InternalError } from '../errors.js'
 import type { CallerSession } from '../mapping/session.js'
-import { type Connections, delay } from '../runtime.js'
+import { type Connections, pause } from '../runtime.js'
 import {
   failureEvent,
   initialSlotState,
@@ -36,6 +36,7 @@ export class Lifecycle {
   #state: SlotState = initialSlotState
   #lastError: CacheError | null = null
   #reconnects = 0
+  #generation: Generation | null = null
 
   constructor(
     options: ResolvedOptions,
@@ -55,6 +56,11 @@ export class Lifecycle {
     return this.#state.kind
   }
 
+  /** The generation that streams now, which need not be the one that is read yet. */
+  get generation(): Generation | null {
+    return this.#generation
+  }
+
   /** The last thing that went wrong, or null. */
   get lastError(): CacheError | null {
     return this.#lastError
@@ -67,17 +73,14 @@ export class Lifecycle {
 
   /** Runs until `signal` aborts or nothing helps. `setup` is what the first generation goes by. Never rejects. */
   async run(setup: Setup, signal: AbortSignal, mayGiveUp: () => boolean): Promise<void> {
-    const { clock, timers, random } = this.#options.runtime
+    const { clock, timers } = this.#options.runtime
+    const random = (): number => this.#options.runtime.random()
     const startedMs = clock.monotonicMs()
     let known: Setup | null = setup
     while (this.#state.kind !== 'failed' && this.#state.kind !== 'closed') {
       if (this.#state.kind === 'waiting') {
         this.#options.logger.warn(`${this.#state.error.message} Trying again.`)
-        await delay(
-          timers,
-          waitMs(this.#state, () => random()),
-          signal,
-        ).catch(() => undefined)
+        await pause(timers, waitMs(this.#state, random), signal)
         this.#reconnects++
         this.#turn({ kind: signal.aborted ? 'close' : 'elapsed' })
         continue
@@ -110,9 +113,11 @@ export class Lifecycle {
     )
     this.#turn({ kind: 'loaded' })
     const loadedMs = clock.monotonicMs()
+    this.#generation = generation
     try {
       return await generation.run(signal)
     } finally {
+      this.#generation = null
       if (clock.monotonicMs() - loadedMs > SETTLED_MS) this.#turn({ kind: 'settled' })
     }
   }
@@ -132,7 +137,8 @@ export class Lifecycle {
   }
 }
 
-function asCacheError(thrown: unknown): CacheError {
+/** Whatever was thrown, as an error that a caller can be given. */
+export function asCacheError(thrown: unknown): CacheError {
   if (thrown instanceof CacheError) return thrown
   const error = asError(thrown)
   return new InternalError(`Something failed in a way that walcache did not expect: ${error.message}`, {

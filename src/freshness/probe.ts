@@ -1,7 +1,7 @@
 import { type Lsn, normaliseInsertLsn, parseLsn } from '../change/lsn.js'
 import { asError } from '../errors.js'
 import type { Logger } from '../observe.js'
-import type { QueryConnection, Runtime } from '../runtime.js'
+import { pause, type QueryConnection, type Runtime } from '../runtime.js'
 import { FINGERPRINT_SQL } from './fingerprint.js'
 
 /** How long a probe waits for its position before it nudges the server, once. */
@@ -70,9 +70,10 @@ export class Prober {
 
   /** Probes at each interval until `signal` aborts. Rejects only with what `check` threw. */
   async run(signal: AbortSignal): Promise<void> {
+    const { runtime, intervalMs } = this.#options
     while (!signal.aborted) {
       await this.#probeLogged(signal)
-      await this.#pause(signal)
+      await pause(runtime.timers, intervalMs, signal)
     }
   }
 
@@ -91,18 +92,6 @@ export class Prober {
       if (error instanceof FinalProbeError) throw error.reason
       if (!signal.aborted) this.#options.logger.warn(`A freshness probe failed: ${asError(error).message}`)
     }
-  }
-
-  #pause(signal: AbortSignal): Promise<void> {
-    return new Promise(resolve => {
-      const done = (): void => {
-        cancel()
-        signal.removeEventListener('abort', done)
-        resolve()
-      }
-      const cancel = this.#options.runtime.timers.after(this.#options.intervalMs, done)
-      signal.addEventListener('abort', done, { once: true })
-    })
   }
 
   async #probe(outer: AbortSignal): Promise<void> {
