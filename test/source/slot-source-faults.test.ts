@@ -38,7 +38,7 @@ describe('a server that is shut down', () => {
         isLost,
       )
       await server.stop('fast')
-      assert.match(log(), /database system is shut down/)
+      assertCleanShutdown(log())
       await reading
     },
   )
@@ -58,7 +58,7 @@ describe('a server that is shut down', () => {
       isLost,
     )
     await stopping
-    assert.match(log(), /database system is shut down/)
+    assertCleanShutdown(log())
   })
 })
 
@@ -91,6 +91,12 @@ test('a peer that vanishes without a word is noticed', async () => {
     (error: unknown) => isLost(error) && /stopped answering/.test((error as Error).message),
   )
 })
+
+/** Stopped without force: `stop` loses patience after five seconds. */
+function assertCleanShutdown(log: string): void {
+  assert.match(log, /database system is shut down/)
+  assert.doesNotMatch(log, /immediate shutdown/)
+}
 
 /** The system's runtime with all delays shortened. */
 function hastened(factor: number): Runtime {
