@@ -1,0 +1,50 @@
+import { describe, expect, test } from 'vitest'
+import { StaleError } from '../../src/errors.js'
+import { FreshnessGate } from '../../src/freshness/gate.js'
+import { VirtualRuntime } from '../support/virtual-runtime.js'
+
+describe('FreshnessGate', () => {
+  test('lets a whole synchronous run pass on one look at the clock, and looks again in the next one', async () => {
+    const runtime = new VirtualRuntime()
+    const gate = new FreshnessGate(runtime, 100, 'throw', () => undefined)
+    gate.prove(runtime.clock.monotonicMs())
+    gate.pass()
+    expect(gate.fresh).toBe(true)
+    await Promise.resolve()
+    expect(gate.fresh).toBe(false)
+  })
+
+  test('the first read after a stalled event loop knows that it may be stale', async () => {
+    const runtime = new VirtualRuntime()
+    const changes: boolean[] = []
+    const gate = new FreshnessGate(runtime, 100, 'throw', stale => changes.push(stale))
+    gate.prove(runtime.clock.monotonicMs())
+    gate.pass()
+    await runtime.stall(60_000)
+    expect(gate.fresh).toBe(false)
+    expect(() => gate.pass()).toThrow(StaleError)
+    expect(changes).toEqual([true])
+    gate.prove(runtime.clock.monotonicMs())
+    gate.pass()
+    expect(changes).toEqual([true, false])
+  })
+
+  test('is stale until something is proven, and then as old as the question that was asked', async () => {
+    const runtime = new VirtualRuntime()
+    const gate = new FreshnessGate(runtime, 100, 'throw', () => undefined)
+    expect(gate.stalenessMs()).toBe(Number.POSITIVE_INFINITY)
+    expect(() => gate.pass()).toThrow(StaleError)
+    const askedMs = runtime.clock.monotonicMs()
+    await runtime.advance(40)
+    gate.prove(askedMs)
+    expect(gate.stalenessMs()).toBe(40)
+    gate.prove(askedMs - 10)
+    expect(gate.stalenessMs()).toBe(40)
+  })
+
+  test('serves what is stale where that is the policy', () => {
+    const gate = new FreshnessGate(new VirtualRuntime(), 100, 'serve', () => undefined)
+    gate.pass()
+    expect(gate.fresh).toBe(true)
+  })
+})
