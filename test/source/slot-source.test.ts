@@ -159,13 +159,13 @@ describe.each([14, 18] as const)('PostgreSQL %i', major => {
     await writer.query(`begin; insert into users values (1, 'open', null)`)
     const abort = new AbortController()
     const opening = openSource(db.url, { signal: abort.signal })
-    while ((await slotsOf(db)).length === 0);
+    const walsenders = `select wait_event_type as waits from pg_stat_activity
+      where datname = current_database() and backend_type = 'walsender'`
+    while ((await db.query(walsenders))[0]?.['waits'] !== 'Lock');
     abort.abort(new Error('enough'))
     await assert.rejects(opening, /enough/)
-    const walsenders =
-      'select pid from pg_stat_activity where datname = current_database() and backend_type = $1'
-    while ((await db.query(walsenders, ['walsender'])).length > 0);
     assert.deepEqual(await slotsOf(db), [])
+    while ((await db.query(walsenders)).length > 0);
     await writer.query('rollback')
   })
 
