@@ -20,8 +20,8 @@ const modes = ['legacy', 'legacy-metadata', 'standard']
 
 test('all folders hold the same files', () => {
   for (const file of ['entities.ts', 'mistakes.ts', 'main.ts', 'entities.test.ts']) {
-    const texts = modes.map(mode => readFileSync(join(folderOf(mode), file), 'utf8'))
-    expect(new Set(texts).size, file).toBe(1)
+    const [first, ...others] = modes.map(mode => readFileSync(join(folderOf(mode), file), 'utf8'))
+    for (const other of others) expect(other).toBe(first)
   }
 })
 

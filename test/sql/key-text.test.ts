@@ -93,6 +93,7 @@ describe('a value that the type can not have is told apart', () => {
     ['an empty text for an integer', int4, ''],
     ['a fraction', int4, 1.5],
     ['a fraction as text', int4, '1.0'],
+    ['a space that PostgreSQL does not skip', int4, '\u00a042'],
     ['NaN', int4, Number.NaN],
     ['infinity', int8, Number.POSITIVE_INFINITY],
     ['an int4 out of range', int4, 2147483648],

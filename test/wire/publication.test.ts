@@ -208,7 +208,9 @@ describe.each([14, 15, 18] as const)('Postgres %i', major => {
     })
   })
 
-  describe.skipIf(major < 15)('row filters and column lists', () => {
+  // They exist from 15 on.
+  if (major < 15) return
+  describe('row filters and column lists', () => {
     test.each(['walcache', 'mine'])('of %s are refused where they hide something', async name => {
       const options = { ...(name === 'mine' && { name }), tables: [users] }
       for (const list of ['users where (id > 1)', 'users (id)']) {
