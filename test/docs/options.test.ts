@@ -1,0 +1,98 @@
+/** The tables of options say what the code does: no option is missing, none is invented, and each default is the real one. */
+import { runInNewContext } from 'node:vm'
+import pg from 'pg'
+import { expect, test } from 'vitest'
+import { resolveOptions } from '../../src/cache/options.js'
+import { declarationOf } from '../../src/mapping/declared.js'
+import { defineTable, type OpenCacheOptions, setupSql } from '../../src/index.js'
+import { membersOf, parse } from './interfaces.js'
+import { rowsByName, section } from './markdown.js'
+import ts from 'typescript'
+
+const OPTIONS = 'src/cache/options.ts'
+const DECLARATION = 'src/mapping/declaration.ts'
+const users = defineTable({ name: 'users' })
+const documents = [
+  ['docs/options.md', 'openCache'],
+  ['README.md', 'Options'],
+] as const
+
+/** The default in a table's cell as the value that the option could be given; undefined if the cell says it in words. */
+function documentedDefault([cell = '']: readonly string[]): unknown {
+  const literal = /^`(.*)`$/.exec(cell)?.[1]
+  return literal === undefined ? undefined : runInNewContext(`(${literal})`)
+}
+
+test.each(documents)('%s lists every option of openCache', (path, heading) => {
+  const [table] = section(path, heading).split(/^### /m)
+  expect([...rowsByName(table!).keys()].sort()).toEqual(membersOf(OPTIONS, 'OpenCacheOptions').sort())
+})
+
+test.each(documents)('a default in %s is what openCache takes where nothing is given', (path, heading) => {
+  const [table] = section(path, heading).split(/^### /m)
+  const required = { pool: new pg.Pool(), entities: [users] }
+  const { onProgress, ...resolved } = resolveOptions(required)
+  let given = 0
+  for (const [option, cells] of rowsByName(table!)) {
+    const value = documentedDefault(cells)
+    if (value === undefined) continue
+    given++
+    const options = { ...required, [option]: value } as OpenCacheOptions
+    expect(resolveOptions(options), `option ${option}`).toMatchObject(resolved)
+  }
+  expect(given).toBeGreaterThan(8)
+  expect(onProgress).toBeTypeOf('function')
+})
+
+test('the refused options are those that the code refuses by name', () => {
+  const refused = new Set<string>()
+  ts.forEachChild(parse(OPTIONS), function visit(node) {
+    if (ts.isVariableDeclaration(node) && node.name.getText() === 'NOT_YET') {
+      const { properties } = node.initializer as ts.ObjectLiteralExpression
+      for (const { name } of properties) refused.add(name!.getText())
+    } else ts.forEachChild(node, visit)
+  })
+  const documented = [...rowsByName(section('docs/options.md', 'Refused in this version')).keys()]
+  expect(documented.sort()).toEqual([...refused].sort())
+  for (const option of refused) {
+    const options = { pool: new pg.Pool(), entities: [users], [option]: 1 } as unknown as OpenCacheOptions
+    expect(() => resolveOptions(options)).toThrow(`Option "${option}": `)
+    expect(section('README.md', 'Options')).toContain(`\`${option}\``)
+  }
+})
+
+test('the values that are refused in this version are refused', () => {
+  const resolve = (more: object): unknown =>
+    resolveOptions({ pool: new pg.Pool(), entities: [users], ...more } as OpenCacheOptions)
+  expect(() => resolve({ decoder: 'wal2json' })).toThrow('Option "decoder"')
+  expect(() => resolve({ decoder: 'decoderbufs' })).toThrow('Option "decoder"')
+  expect(() => resolve({ slot: { name: 'mine', durable: true } })).toThrow('Option "slot"')
+})
+
+test('a table has the options that are listed, with these defaults', () => {
+  const rows = rowsByName(section('docs/options.md', 'A table: ReplicatedTable, defineTable'))
+  const own = membersOf('src/mapping/define-table.ts', 'TableDefinition')
+  const members = new Set([...membersOf(DECLARATION, 'TableOptions'), ...own])
+  expect([...rows.keys()].sort()).toEqual([...members].sort())
+  const declaration = declarationOf(users) as unknown as Record<string, unknown>
+  for (const [option, cells] of rows) {
+    const value = documentedDefault(cells)
+    if (value !== undefined) expect(declaration[option], `option ${option}`).toEqual(value)
+  }
+})
+
+test('a read has the options that are listed', () => {
+  const rows = rowsByName(section('docs/options.md', 'A read: findUnique, findUniqueOrThrow'))
+  const members = [
+    ...membersOf('src/query/types.ts', 'FindUnique'),
+    ...membersOf('src/query/types.ts', 'ReadOptions'),
+  ]
+  expect([...rows.keys()].sort()).toEqual(members.sort())
+})
+
+test('setupSql has the options that are listed, with these defaults', () => {
+  const rows = rowsByName(section('docs/options.md', 'setupSql'))
+  expect([...rows.keys()]).toEqual(membersOf('src/mapping/setup-sql.ts', 'SetupSqlOptions'))
+  const given = Object.fromEntries([...rows].map(([option, cells]) => [option, documentedDefault(cells)]))
+  expect(setupSql([users], given as object)).toBe(setupSql([users]))
+})
