@@ -243,7 +243,7 @@ function asLoadError(error: unknown, mapping: TableMapping): Error {
   const message =
     'this role may not read it, or only through row-level security, which the change stream ignores. ' +
     `Let its owner run: GRANT SELECT ON ${table} TO <the role>; and see allowRlsBypass for tables with row-level security.`
-  return new SetupError([{ kind: 'select-right', table: mapping.name, message }], { cause: error })
+  return new SetupError([{ kind: 'no-select-right', table: mapping.name, message }], { cause: error })
 }
 
 function partsOf(target: AppliedTable): Part[] {
