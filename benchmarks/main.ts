@@ -1,0 +1,90 @@
+/**
+ * `npm run bench -- NAME [--json] [--rows N] [--rounds N]`: measures walcache beside what one would use instead.
+ *
+ * Exits with another code than 0 only if an answer was wrong or could not be had; what is slow is for the reader to judge.
+ */
+import { spawnSync } from 'node:child_process'
+import { parseArgs } from 'node:util'
+import { apply } from './apply.js'
+import { read } from './read.js'
+import type { Benchmark, BenchmarkOptions, Figure } from './support/benchmark.js'
+import { table } from './support/report.js'
+
+const benchmarks: readonly Benchmark[] = [read, apply]
+
+const { values: given, positionals } = parseArgs({
+  allowPositionals: true,
+  options: {
+    json: { type: 'boolean', default: false },
+    rows: { type: 'string' },
+    rounds: { type: 'string' },
+    help: { type: 'boolean', default: false },
+  },
+})
+
+const [name] = positionals
+const chosen = benchmarks.find(benchmark => benchmark.name === name)
+if (given.help) console.log(help())
+else if (name === 'all') runAll()
+else if (chosen === undefined) {
+  console.error(help())
+  process.exitCode = 2
+} else await run(chosen)
+
+function help(): string {
+  const names = benchmarks.map(({ name: each, question }) => `  ${each.padEnd(8)} ${question}`)
+  return [
+    'npm run bench -- NAME [--json] [--rows N] [--rounds N]',
+    '',
+    ...names,
+    '  all      each of them, in a process of its own',
+    '',
+    '--rows is the size of the large table, 1,000,000 by default; --json makes the last line an object of all figures.',
+  ].join('\n')
+}
+
+async function run(benchmark: Benchmark): Promise<void> {
+  const options: BenchmarkOptions = {
+    ...(given.rows === undefined ? {} : { rows: positive('rows', given.rows) }),
+    ...(given.rounds === undefined ? {} : { rounds: positive('rounds', given.rounds) }),
+    progress: text => console.error(`${benchmark.name}: ${text} ...`),
+  }
+  const figures = await benchmark.run(options)
+  if (!given.json) console.log(`\n${table(benchmark, figures)}`)
+  else printJson(benchmark.name, figures)
+}
+
+/** One process each: what one leaves behind, in the heap or in compiled code, must not slow the next. */
+function runAll(): void {
+  const figures: Figure[] = []
+  for (const benchmark of benchmarks) {
+    const options = process.argv.slice(2).filter(argument => argument !== 'all')
+    const child = spawnSync(
+      process.execPath,
+      [...process.execArgv, import.meta.filename, benchmark.name, ...options],
+      {
+        stdio: ['ignore', 'pipe', 'inherit'],
+        encoding: 'utf8',
+      },
+    )
+    if (child.status !== 0) {
+      console.error(`${benchmark.name} failed.`)
+      process.exitCode = 1
+    } else if (given.json) {
+      const result = JSON.parse(child.stdout.trimEnd().split('\n').at(-1)!) as { rows: Figure[] }
+      figures.push(...result.rows.map(row => ({ ...row, what: `${benchmark.name}: ${row.what}` })))
+    } else console.log(child.stdout)
+  }
+  if (given.json) printJson('all', figures)
+}
+
+function printJson(of: string, rows: readonly Figure[]): void {
+  console.log(JSON.stringify({ name: of, rows }))
+}
+
+function positive(option: string, text: string): number {
+  const value = Number(text)
+  if (!Number.isInteger(value) || value <= 0)
+    throw new Error(`--${option} wants a positive integer, not ${text}.`)
+  return value
+}
