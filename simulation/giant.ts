@@ -28,7 +28,12 @@ export async function runGiant({ databaseUrl, rows }: GiantOptions): Promise<Gia
   const pool = new pg.Pool({ connectionString: databaseUrl, max: 2 })
   try {
     await pool.query('create table giant (id int primary key, version int not null, name text not null)')
-    await using cache = await openCache({ pool, entities: [giant] })
+    await using cache = await openCache({
+      pool,
+      entities: [giant],
+      // While it is on its way nothing newer can arrive, so memory may grow old on a slow machine.
+      onStale: { local: 'serve' },
+    })
     const reader = new Reader(cache, rows)
     const delay = monitorEventLoopDelay({ resolution: 1 })
     delay.enable()

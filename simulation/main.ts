@@ -76,11 +76,17 @@ function isDecoder(text: string): text is Decoder {
 }
 
 async function run({ scenario, seed, steps, decoder, major, json }: Command): Promise<void> {
-  const { run: runScenario, unit } = scenarios[scenario]!
-  console.log(`Postgres ${major}, ${decoder}, ${scenario}: ${steps} ${unit}, seed ${seed}`)
+  console.log(
+    `Postgres ${major}, ${decoder}, ${scenario}: ${steps} ${scenarios[scenario]!.unit}, seed ${seed}`,
+  )
   await using server = await startPostgres({ major })
   const startedAt = performance.now()
-  const { report, failure } = await runScenario({ databaseUrl: server.url, seed, steps, decoder })
+  const { report, failure } = await scenarios[scenario]!.run({
+    databaseUrl: server.url,
+    seed,
+    steps,
+    decoder,
+  })
   if (failure !== undefined) {
     const again = `--scenario ${scenario} --seed ${seed} --steps ${steps} --decoder ${decoder} --major ${major}`
     console.error(`MISMATCH with seed ${seed}. ${failure}\nTo see it again: npm run simulate -- ${again}`)

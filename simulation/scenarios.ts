@@ -33,13 +33,14 @@ export const scenarios: Readonly<Record<string, Scenario>> = {
     unit: 'transactions',
     defaultSteps: 2000,
     async run({ databaseUrl, seed, steps, decoder }) {
-      const { mismatch, historyHash, ...counts } = await simulate({
+      const { mismatch, transactions, changes, comparisons, historyHash } = await simulate({
         databaseUrl,
         seed,
         steps,
         openSubject: options => openCacheSubject({ ...options, decoder }),
       })
-      const report = { decoder, ...counts, mismatches: mismatch === undefined ? 0 : 1, historyHash }
+      const mismatches = mismatch === undefined ? 0 : 1
+      const report = { seed, decoder, transactions, changes, comparisons, mismatches, historyHash }
       if (mismatch === undefined) return { report, failure: undefined }
       const { step, operation, difference } = mismatch
       return {

@@ -83,7 +83,7 @@ await cache.waitFor(await cache.token())
 const { rows } = await pool.query<Person>(
   'select id, name, age, email, is_active as "isActive" from demo_postgres_cdc order by id',
 )
-const remembered = rowsById().map(person => ({ ...person }))
+const remembered = rowsById().map(person => Object.assign({}, person))
 const equal = isDeepStrictEqual(remembered, rows)
 entry('rows in memory', String(remembered.length))
 entry('rows in the table', String(rows.length))

@@ -1,10 +1,11 @@
-import { describe, expect, test } from 'vitest'
+import { describe, expect, test, vi } from 'vitest'
 import { openCacheSubject } from '../../simulation/cache-subject.js'
 import { type SimulationResult, simulate } from '../../simulation/simulate.js'
 import { openDatabaseSubject, type Subject, type SubjectOptions } from '../../simulation/subject.js'
 import { testDatabase } from '../support/servers.js'
 
 const STEPS = 200
+vi.setConfig({ testTimeout: 120_000 })
 const openCache = (options: SubjectOptions): Promise<Subject> =>
   openCacheSubject({ ...options, decoder: 'pgoutput' })
 

@@ -1,0 +1,46 @@
+import { execFile } from 'node:child_process'
+import { join } from 'node:path'
+import { expect, test } from 'vitest'
+
+const root = join(import.meta.dirname, '../..')
+
+function simulate(...args: string[]): Promise<{ status: number; lines: string[]; stderr: string }> {
+  return new Promise(resolve => {
+    const command = ['--import', 'tsx', 'simulation/main.ts', ...args]
+    execFile(process.execPath, command, { cwd: root, timeout: 60_000 }, (error, stdout, stderr) => {
+      const status = error === null ? 0 : Number(error.code)
+      resolve({ status, lines: stdout.trimEnd().split('\n'), stderr })
+    })
+  })
+}
+
+test('the command ends with one line of JSON, and the same seed gives the same one', async () => {
+  const runs = [await simulate('--seed', '5', '--steps', '30', '--json')]
+  runs.push(await simulate('--seed', '5', '--steps', '30', '--major', '14', '--json'))
+  const [one, other] = runs.map(({ status, lines, stderr }) => {
+    expect([status, stderr]).toEqual([0, ''])
+    return JSON.parse(lines.at(-1)!) as Record<string, unknown>
+  })
+  expect(Object.keys(one!)).toEqual([
+    'seed',
+    'decoder',
+    'transactions',
+    'changes',
+    'comparisons',
+    'mismatches',
+    'historyHash',
+  ])
+  expect(one).toMatchObject({ seed: 5, decoder: 'pgoutput', mismatches: 0 })
+  expect(other!['historyHash']).toBe(one!['historyHash'])
+}, 90_000)
+
+test('the command explains itself, and what is wrong with its options', async () => {
+  const help = await simulate('--help')
+  expect([help.status, help.lines[0]]).toEqual([0, 'Usage: npm run simulate -- [options]'])
+  const wrong = await simulate('--scenario', 'nonsense')
+  expect([wrong.status, wrong.stderr.split('\n')[0]]).toEqual([
+    2,
+    '--scenario is one of history, tpcb, giant.',
+  ])
+  expect((await simulate('--sed', '1')).status).toBe(2)
+})
