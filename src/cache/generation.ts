@@ -56,6 +56,8 @@ export class Generation {
   readonly #waiters: PositionWaiters
   readonly #prober: Prober
   #startedAt: string | null = null
+  /** Whether that was said already. */
+  #isSynchronous = false
 
   private constructor(
     context: GenerationContext,
@@ -195,11 +197,12 @@ export class Generation {
         setup.mappings.map(({ name }) => name).join(', '),
         'a table or the publication was changed in a way that the stream does not tell.',
       )
-    if (answer.synchronous)
+    if (answer.synchronous && !this.#isSynchronous)
       options.logger.error(
         'The server counts this cache as a synchronous standby: commits wait for it, though it keeps nothing on disk. ' +
           `Take "*" or "${APPLICATION_NAME}" out of synchronous_standby_names.`,
       )
+    this.#isSynchronous = answer.synchronous
   }
 }
 

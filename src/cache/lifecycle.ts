@@ -1,4 +1,4 @@
-import { asError, CacheError, InternalError } from '../errors.js'
+import { asError, CacheError, ConnectionError, InternalError } from '../errors.js'
 import type { CallerSession } from '../mapping/session.js'
 import { type Connections, pause } from '../runtime.js'
 import {
@@ -14,7 +14,7 @@ import { Generation, type GenerationEvents } from './generation.js'
 import type { ResolvedOptions } from './options.js'
 import { prepare, type Setup } from './setup.js'
 
-/** A first load that fails for a passing reason (the server is starting up) is tried again for so long. */
+/** A server that can't be reached at the start (it may be starting up itself) is tried again for so long; others' transactions are waited for without end. */
 const START_RETRY_MS = 10_000
 /** A stream that has lasted so long was a success: the next failure counts from one again. */
 const SETTLED_MS = 30_000
@@ -88,8 +88,9 @@ export class Lifecycle {
       try {
         await this.#oneGeneration(known, signal)
       } catch (error) {
-        const isLate = mayGiveUp() && clock.monotonicMs() - startedMs > START_RETRY_MS
-        this.#failed(error, signal, isLate)
+        const unreachable =
+          error instanceof ConnectionError && clock.monotonicMs() - startedMs > START_RETRY_MS
+        this.#failed(error, signal, unreachable && mayGiveUp())
       }
       known = null
     }

@@ -115,12 +115,16 @@ export class ChangeFeed {
     for (const followed of this.#followed.values()) forgetPending(followed)
   }
 
-  /** Another generation's tables are visible now: readers are told that they missed something. */
-  reloaded(storeOf: (table: number) => TableStore, position: Lsn): void {
+  /**
+   * Another generation's tables are visible now: readers are told that they missed something. `midTransaction`: one is being applied to
+   * them, and its beginning has gone by unseen.
+   */
+  reloaded(storeOf: (table: number) => TableStore, position: Lsn, midTransaction: boolean): void {
     for (const [table, followed] of this.#followed) {
       followed.store.observer = null
       followed.store = storeOf(table)
       forgetPending(followed)
+      followed.pendingIncomplete = midTransaction
       this.#observe(followed)
       const record = { kind: 'gap', reason: 'reload' } as const
       this.#ring.push({ table, store: followed.store, record, position, last: true })

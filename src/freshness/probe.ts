@@ -90,6 +90,7 @@ export class Prober {
       await this.prove(signal)
     } catch (error) {
       if (error instanceof FinalProbeError) throw error.reason
+      if (isRefusal(error)) throw error
       if (!signal.aborted) this.#options.logger.warn(`A freshness probe failed: ${asError(error).message}`)
     }
   }
@@ -157,6 +158,12 @@ export class Prober {
       },
     )
   }
+}
+
+/** The server understood the question and will never answer it (SQLSTATE class 42): a missing right, say. */
+function isRefusal(error: unknown): boolean {
+  const { code } = error as { code?: unknown }
+  return typeof code === 'string' && /^42...$/.test(code)
 }
 
 /** Carries what `check` threw past the places that forgive a failed probe. */
