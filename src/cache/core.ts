@@ -87,7 +87,7 @@ export class CacheCore {
 
   async #begin(): Promise<void> {
     const options = this.#options
-    const session = await callerSession(options.pool)
+    const session = await callerSession(options.pool, this.#closing.signal)
     this.#throwIfGone()
     const connections = connectionsOf(options.pool, {
       ...(options.replication === undefined ? {} : { replication: options.replication }),
@@ -179,7 +179,11 @@ export class CacheCore {
     this.#gate.restart(provenMs)
     if (!isFirst) {
       const byNumber = new Map([...this.#entries.values()].map(({ number, source }) => [number, source]))
-      this.#feed.reloaded(number => byNumber.get(number)!.live.table, generation.store.position)
+      this.#feed.reloaded(
+        number => byNumber.get(number)!.live.table,
+        generation.store.position,
+        generation.store.writing,
+      )
     }
     this.#waiters.moved()
     this.#options.logger.info(`${isFirst ? 'Loaded' : 'Loaded anew'}: ${generation.tables.length} tables.`)

@@ -1,6 +1,6 @@
 import type pg from 'pg'
 import type { Relation } from '../change/relation.js'
-import { SetupError } from '../errors.js'
+import { OptionError, SetupError } from '../errors.js'
 import { FINGERPRINT_SQL } from '../freshness/fingerprint.js'
 import { readCatalog, type ServerFacts } from '../mapping/catalog.js'
 import type { TableMapping } from '../mapping/mapping.js'
@@ -29,15 +29,28 @@ interface PoolInternals {
 /**
  * The settings of the caller's own sessions that show in the text of values: ours are to have the same.
  *
- * @throws {ConnectionError} if the pool can't connect.
+ * @throws {ConnectionError} if the pool can't connect. @throws {OptionError} if it has been ended. Rejects with the signal's reason when it aborts.
  */
-export async function callerSession(pool: pg.Pool): Promise<CallerSession> {
+export async function callerSession(pool: pg.Pool, signal?: AbortSignal): Promise<CallerSession> {
+  if (pool.ending) throw new OptionError('pool', 'it has been ended; give one that is in use.')
   try {
-    const { rows } = await pool.query<{ [K in keyof CallerSession]: string }>(CALLER_SESSION_SQL)
+    const asked = pool.query<{ [K in keyof CallerSession]: string }>(CALLER_SESSION_SQL)
+    const { rows } = await (signal === undefined ? asked : unlessAborted(asked, signal))
     return rows[0]!
   } catch (error) {
+    signal?.throwIfAborted()
     throw connectError(error, { purpose: 'query', user: pool.options.user })
   }
+}
+
+/** Settles as `work` does, or with the signal's reason: a pool can't be told to stop connecting, or waiting for a client. */
+function unlessAborted<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
+  return new Promise((resolve, reject) => {
+    const onAbort = (): void => reject(signal.reason as Error)
+    if (signal.aborted) onAbort()
+    signal.addEventListener('abort', onAbort, { once: true })
+    work.then(resolve, reject).finally(() => signal.removeEventListener('abort', onAbort))
+  })
 }
 
 /**
