@@ -38,9 +38,13 @@ export interface SetupProblem {
   readonly message: string
 }
 
+/** Kinds of problems that end by themselves: when another process goes, or a standby is promoted. */
+const PASSING_PROBLEMS: ReadonlySet<string> = new Set(['no-free-slot', 'no-free-sender', 'standby'])
+
 /** The declared tables and the server do not fit: all problems found, in one error. */
 export class SetupError extends CacheError {
   readonly code = 'CACHE_SETUP'
+  override readonly transient: boolean
   constructor(
     readonly problems: readonly SetupProblem[],
     options?: ErrorOptions,
@@ -50,6 +54,7 @@ export class SetupError extends CacheError {
       `The cache can't start: ${problems.length} problem${problems.length === 1 ? '' : 's'}.${list}`,
       options,
     )
+    this.transient = problems.every(({ kind }) => PASSING_PROBLEMS.has(kind))
   }
 }
 

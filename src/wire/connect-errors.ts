@@ -128,6 +128,7 @@ function diagnoseLocalError(cause: Error): Diagnosis {
   const { code } = cause as { code?: unknown }
   const { message } = cause
   if (code === 'ENOTFOUND' || code === 'EAI_AGAIN') return transient('host', 'its host name has no address.')
+  if (code === 'ERR_INVALID_URL') return permanent('host', 'its URL is malformed.')
   if (code === 'ECONNREFUSED' || code === 'ENOENT')
     return transient('refused', 'nobody listens at its address.')
   if (code === 'ETIMEDOUT' || code === 'EHOSTUNREACH' || code === 'ENETUNREACH') {

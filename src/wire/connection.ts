@@ -1,4 +1,5 @@
 import type pg from 'pg'
+import { OptionError } from '../errors.js'
 import type { Connections, QueryConnection, ReplicationConnection, Timers } from '../runtime.js'
 import { clientConfig, type ConnectionSource, type SessionSettings } from './config.js'
 import { type Attempt, connectError } from './connect-errors.js'
@@ -27,7 +28,11 @@ interface PoolInternals {
   readonly Client: typeof pg.Client
 }
 
-/** The database of the caller's pool, as connections of our own: none is taken from the pool. */
+/**
+ * The database of the caller's pool, as connections of our own: none is taken from the pool.
+ *
+ * @throws {OptionError} if `replication` is no URL.
+ */
 export function connectionsOf(pool: pg.Pool, options: ConnectionOptions): Connections {
   const { options: poolOptions, Client } = pool as unknown as PoolInternals
   const { settings, applicationName, timers } = options
@@ -42,6 +47,7 @@ export function connectionsOf(pool: pg.Pool, options: ConnectionOptions): Connec
     prepare: session => prepareSession(session, settings),
   })
   const replicationSource = options.replication ?? poolOptions
+  checkReplication(options.replication, configOf)
 
   function query(signal?: AbortSignal): Promise<QueryConnection> {
     const how = opening(poolOptions, limitMs, signal)
@@ -75,5 +81,18 @@ async function explained<C>(
   } catch (error) {
     signal?.throwIfAborted()
     throw connectError(error, { purpose, user: config.user })
+  }
+}
+
+function checkReplication(
+  source: ConnectionSource | undefined,
+  configOf: (source: ConnectionSource) => unknown,
+): void {
+  if (source === undefined) return
+  try {
+    configOf(source)
+  } catch {
+    // No cause: it might quote the URL, and with it the password.
+    throw new OptionError('replication', 'give the URL of the server, or what pg.Client takes.')
   }
 }

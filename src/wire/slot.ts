@@ -80,8 +80,8 @@ async function slotError(cause: Error, request: SlotRequest): Promise<Error> {
       )
     case '53400': // configuration_limit_exceeded
       return failed(
-        'all slots are in use. Raise max_replication_slots: each process with a cache needs one.',
-        false,
+        'all slots are in use. Raise max_replication_slots: each process with a cache needs one. The cache tries again.',
+        true,
       )
     case '42710': // duplicate_object
     case '55006': // object_in_use

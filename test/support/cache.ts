@@ -1,0 +1,121 @@
+/** What tests of a whole cache on a real server share. */
+import { inspect } from 'node:util'
+import pg from 'pg'
+import { onTestFinished } from 'vitest'
+import type { Cache, LocalReads, Logger } from '../../src/index.js'
+import { type Runtime, systemRuntime } from '../../src/runtime.js'
+
+const LOOK_EVERY_MS = 5
+const PATIENCE_MS = 20_000
+
+/** Resolves as soon as `condition` holds; looks again and again, and gives up with `what` was waited for. */
+export async function until(
+  condition: () => boolean | Promise<boolean>,
+  what: string,
+  patienceMs = PATIENCE_MS,
+): Promise<void> {
+  const deadline = performance.now() + patienceMs
+  while (!(await condition())) {
+    if (performance.now() > deadline) throw new Error(`Waited ${patienceMs} ms in vain until ${what}.`)
+    await new Promise(resolve => setTimeout(resolve, LOOK_EVERY_MS))
+  }
+}
+
+/** A pool of the application's, ended with the test. */
+export function poolOf(url: string, config: pg.PoolConfig = {}): pg.Pool {
+  const pool = new pg.Pool({ connectionString: url, ...config })
+  // A test that stops the server sees it in its queries; without a listener the process would end.
+  pool.on('error', () => undefined)
+  onTestFinished(async () => {
+    if (!pool.ended) await pool.end()
+  })
+  return pool
+}
+
+/** A logger that keeps its lines. */
+export function recordingLogger(): Logger & { readonly lines: string[] } {
+  const lines: string[] = []
+  const keep =
+    (level: string) =>
+    (message: string): void =>
+      void lines.push(`${level}: ${message}`)
+  return { lines, debug: keep('debug'), info: keep('info'), warn: keep('warn'), error: keep('error') }
+}
+
+/** Resolves when everything that was committed before the call is visible in `cache`, across reloads. */
+export async function caughtUp(cache: Cache): Promise<void> {
+  await cache.waitFor(await cache.token(), { timeoutMs: PATIENCE_MS })
+}
+
+/** All rows, by the text of their key. */
+export function rowsByKey<Row extends object>(
+  rows: Iterable<Row> | LocalReads<Row>,
+  key: (row: Row) => unknown,
+): Map<string, Row> {
+  return new Map([...rows].map(row => [String(key(row)), row]))
+}
+
+/** What of ours is on the server: slots of this database, and sessions that call themselves walcache's. */
+export async function leftOnServer(client: Pick<pg.Client, 'query'>): Promise<string[]> {
+  const { rows } = await client.query<{ what: string }>(
+    `select 'slot ' || slot_name as what from pg_replication_slots where database = current_database()
+     union all
+     select 'session ' || pid || ' ' || state || ' ' || query from pg_stat_activity
+      where application_name = 'walcache' and datname = current_database()`,
+  )
+  return rows.map(({ what }) => what)
+}
+
+/** Resolves when nothing of ours is on the server: a session that was cut is gone a moment later. */
+export async function untilNothingIsLeft(client: Pick<pg.Client, 'query'>): Promise<void> {
+  let left: string[] = []
+  const gone = async (): Promise<boolean> => {
+    left = await leftOnServer(client)
+    return left.length === 0
+  }
+  await until(gone, 'nothing is left on the server', 5_000).catch((error: unknown) => {
+    throw new Error(`Left on the server: ${left.join('; ')}`, { cause: error })
+  })
+}
+
+/** Open sockets of this process. */
+export function openSockets(): number {
+  return process.getActiveResourcesInfo().filter(kind => kind === 'TCPSocketWrap').length
+}
+
+/** The real clock and timers, and how many timers are set. `pace` lets time run that many times as fast. */
+export function countingRuntime(pace = 1): Runtime & { readonly timersPending: number } {
+  const { clock, timers, random } = systemRuntime
+  const pending = new Set<object>()
+  return {
+    random,
+    clock: { monotonicMs: () => clock.monotonicMs() * pace, wallMs: () => clock.wallMs() },
+    timers: {
+      yield: () => timers.yield(),
+      microtask: callback => timers.microtask(callback),
+      after(delayMs, callback) {
+        const timer = {}
+        pending.add(timer)
+        const cancel = timers.after(delayMs / pace, () => {
+          pending.delete(timer)
+          callback()
+        })
+        return () => {
+          pending.delete(timer)
+          cancel()
+        }
+      },
+    },
+    get timersPending() {
+      return pending.size
+    },
+  }
+}
+
+/** Where in what a developer would print of `error` one of `secrets` stands; undefined if nowhere. */
+export function leakIn(error: unknown, secrets: readonly string[]): string | undefined {
+  const texts = [inspect(error, { depth: 10, showHidden: false }), JSON.stringify(error) ?? '']
+  for (let cause = error; cause instanceof Error; cause = cause.cause)
+    texts.push(cause.message, cause.stack ?? '')
+  return texts.find(text => secrets.some(secret => text.includes(secret)))
+}
