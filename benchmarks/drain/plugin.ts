@@ -15,17 +15,10 @@ const stop = startMeter()
 await new Promise<void>((resolve, reject) => {
   service.on('error', reject)
   service.on('data', (_lsn: string, message: Pgoutput.Message) => {
-    switch (message.tag) {
-      case 'insert':
-      case 'update':
-        rows.set((message.new as Person).id, message.new as Person)
-        break
-      case 'delete':
-        rows.delete((message.key as Person).id)
-        break
-      case 'message':
-        resolve()
-    }
+    const { tag } = message
+    if (tag === 'insert' || tag === 'update') rows.set((message.new as Person).id, message.new as Person)
+    else if (tag === 'delete') rows.delete((message.key as Person).id)
+    else if (tag === 'message') resolve()
   })
   service.subscribe(plugin, slot).catch(reject)
 })

@@ -22,13 +22,13 @@ const runtime = systemRuntime
 const logger = silentLogger
 const pool = new pg.Pool({ connectionString: url })
 const options = resolveOptions({ pool, entities: [people], publication })
-const settings = await callerSession(pool)
+const { signal } = new AbortController()
+const settings = await callerSession(pool, signal)
 const connections = connectionsOf(pool, {
   settings,
   applicationName: APPLICATION_NAME,
   timers: runtime.timers,
 })
-const { signal } = new AbortController()
 const { mappings } = await prepare(options, settings, new SessionPool(connections, 2), signal)
 
 const store = new Store({
