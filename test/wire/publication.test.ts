@@ -1,4 +1,4 @@
-import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import { beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { InternalError, PublicationError } from '../../src/errors.js'
 import type { QueryConnection } from '../../src/runtime.js'
 import { ensurePublication, type PublishedTable } from '../../src/wire/publication.js'
@@ -20,18 +20,22 @@ describe.each([14, 15, 18] as const)('Postgres %i', major => {
   let users: PublishedTable
   let orders: PublishedTable
 
-  beforeEach(async () => {
+  beforeAll(async () => {
     db = await testDatabase({ major })
+    connection = await queryConnection(db.url)
+  })
+
+  beforeEach(async () => {
     await db.query(`
+      set client_min_messages = warning;
+      drop publication if exists walcache, mine, "My own";
+      drop schema public cascade; create schema public;
       create table users (id int primary key, name text);
       create table "Or""ders" (id int primary key);
     `)
-    connection = await queryConnection(db.url)
     users = await published('users', ['id', 'name'])
     orders = await published('Or"ders', ['id'])
   })
-
-  afterEach(() => db.drop())
 
   async function published(table: string, columns: readonly string[]): Promise<PublishedTable> {
     const [row] = await db.query<{ oid: number }>('select oid from pg_class where relname = $1', [table])
