@@ -1,3 +1,4 @@
+import { setImmediate as nextTurn } from 'node:timers/promises'
 import pg from 'pg'
 import {
   type Cache,
@@ -8,6 +9,7 @@ import {
   type Snapshot,
 } from '../src/index.js'
 import type { TableView, View } from './compare.js'
+import { FeedReplica } from './feed-replica.js'
 import type { Decoder, Subject, SubjectOptions } from './subject.js'
 import type { Row, SimulatedTable } from './tables.js'
 
@@ -40,10 +42,17 @@ export async function openCacheSubject(
   const viewOf = (source: Cache | Snapshot): View => {
     return table => tableView(table, source.table(declared.get(table)!).local)
   }
+  // From before the first transaction on, so that what they tell is everything.
+  const replicas = new Map(
+    tables.map(table => [table, new FeedReplica(table, cache.table(declared.get(table)!).changes())]),
+  )
   return {
     async catchUp() {
       await cache.waitFor(await cache.token(), { timeoutMs: CATCH_UP_MS })
+      // Readers of changes get what is visible before the event loop turns.
+      await nextTurn()
     },
+    told: table => replicas.get(table)!,
     now: viewOf(cache),
     snapshot() {
       const snapshot = cache.snapshot()

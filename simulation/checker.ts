@@ -9,7 +9,7 @@ const KEPT_SNAPSHOTS = 4
 const ABSENT_KEYS = 25
 
 /**
- * Compares the model, what a SELECT says and what the subject shows.
+ * Compares the model, what a SELECT says, and what the subject shows and tells.
  *
  * Besides at barriers, where all must be equal, it looks while commits are on their way: then the subject must show the
  * state after one of the model's commits, over all tables, and never an earlier one than before.
@@ -54,7 +54,7 @@ export class Checker implements Disposable {
     return this.#keptDifference()
   }
 
-  /** With all writers idle and the subject caught up: the first difference between the three. */
+  /** With all writers idle and the subject caught up: the first difference between them. */
   barrier(selected: View): Difference | undefined {
     const state = this.model.committed
     this.#candidates = [state]
@@ -63,6 +63,7 @@ export class Checker implements Disposable {
       this.comparison.difference(state, selected, 'the model and SELECT') ??
       this.comparison.difference(state, this.subject.now, 'the model and the cache') ??
       this.comparison.difference(state, snapshot.view, 'the model and a new snapshot') ??
+      this.comparison.difference(state, this.subject.told, 'the model and the change feed') ??
       this.#absentKeys(state, snapshot.view) ??
       this.#keptDifference()
     this.#keepOrClose(snapshot, state)

@@ -5,10 +5,12 @@ import type { SimulatedTable } from './tables.js'
 
 /** What is put to the test: something that claims to show the database. */
 export interface Subject extends AsyncDisposable {
-  /** Resolves when everything that was committed before the call is visible. */
+  /** Resolves when everything that was committed before the call is visible, and told. */
   catchUp(): Promise<void>
   /** The tables as they are now; asked again for each look. */
   readonly now: View
+  /** The tables as they are pieced together from what it tells of each change. */
+  readonly told: View
   /** The tables as they are now, for as long as it is open. */
   snapshot(): SubjectSnapshot
 }
@@ -39,6 +41,9 @@ export async function openDatabaseSubject({ databaseUrl, tables }: SubjectOption
       view = await selectAll(client, tables)
     },
     get now() {
+      return view
+    },
+    get told() {
       return view
     },
     snapshot() {

@@ -18,6 +18,9 @@ class Showing implements Subject {
   get now(): View {
     return this.#viewOf(() => this.state)
   }
+  get told(): View {
+    return this.now
+  }
   snapshot() {
     const { state } = this
     return { view: this.#viewOf(() => state), [Symbol.dispose]: () => undefined }
@@ -85,6 +88,13 @@ describe('at a barrier', () => {
     expect(checker.barrier(truth)).toBeUndefined()
     subject.lie = (table, view) => (table === items ? lie(view) : view)
     expect(checker.barrier(truth)).toMatchObject({ table: 'public.items' })
+  })
+
+  test('changes that leave another state are seen', () => {
+    const { subject, states, checker } = scene()
+    subject.state = states[2]!
+    Object.defineProperty(subject, 'told', { value: new Showing(states[1]!).now })
+    expect(checker.barrier(subject.now)).toMatchObject({ where: 'the model and the change feed' })
   })
 
   test('a SELECT that differs from the model is seen', () => {

@@ -48,6 +48,7 @@ function hidingRows(subject: Subject): Subject {
       const view = subject.now(table)
       return { ...view, rows: () => [...view.rows()].slice(1) }
     },
+    told: subject.told,
     snapshot: () => subject.snapshot(),
     [Symbol.asyncDispose]: () => subject[Symbol.asyncDispose](),
   }
