@@ -4,7 +4,7 @@ import type pg from 'pg'
 import type { DrainResult } from './drain/meter.js'
 import { type Benchmark, type Figure, ROWS } from './support/benchmark.js'
 import { runChild } from './support/child.js'
-import { createPeople, insertPeople, openDatabase } from './support/database.js'
+import { createPeople, digestInPostgres, insertPeople, openDatabase } from './support/database.js'
 import { figuresOf, type Measured } from './support/rounds.js'
 
 const ROUNDS = 5
@@ -33,7 +33,7 @@ export const apply: Benchmark = {
     await pool.query(`select pg_create_logical_replication_slot('origin', 'pgoutput')`)
     const changes = await makeChanges(pool, rows)
     const end = await markEnd(pool)
-    const expected = await digest(pool)
+    const expected = await digestInPostgres(pool)
 
     const results = new Map<string, DrainResult[]>([...SCRIPTS.keys()].map(name => [name, []]))
     for (let round = 1; round <= (options.rounds ?? ROUNDS); round++) {
@@ -72,14 +72,6 @@ async function markEnd(pool: pg.Pool): Promise<string> {
   const { rows } = await pool.query<{ lsn: string }>('select pg_current_wal_insert_lsn() as lsn')
   await pool.query(`select pg_logical_emit_message(true, 'end', 'the end of the benchmark')`)
   return rows[0]!.lsn
-}
-
-/** What the table holds, as `digestOf` in drain/meter.ts puts it. */
-async function digest(pool: pg.Pool): Promise<string> {
-  const { rows } = await pool.query<{ md5: string }>(
-    `select md5(string_agg(concat_ws('|', id, name, age, email, is_active::text) || e'\\n', '' order by id)) as md5 from people`,
-  )
-  return rows[0]!.md5
 }
 
 function figures(results: ReadonlyMap<string, readonly DrainResult[]>, changes: number): readonly Figure[] {

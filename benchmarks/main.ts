@@ -6,11 +6,12 @@
 import { spawnSync } from 'node:child_process'
 import { parseArgs } from 'node:util'
 import { apply } from './apply.js'
+import { load } from './load.js'
 import { read } from './read.js'
 import type { Benchmark, BenchmarkOptions, Figure } from './support/benchmark.js'
 import { table } from './support/report.js'
 
-const benchmarks: readonly Benchmark[] = [read, apply]
+const benchmarks: readonly Benchmark[] = [read, apply, load]
 
 const { values: given, positionals } = parseArgs({
   allowPositionals: true,

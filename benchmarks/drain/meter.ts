@@ -1,6 +1,4 @@
-import { createHash } from 'node:crypto'
 import { monitorEventLoopDelay } from 'node:perf_hooks'
-import type { Person } from '../support/database.js'
 
 /** What a process that has drained a slot says about it. */
 export interface DrainResult {
@@ -45,17 +43,4 @@ export function startMeter(): () => DrainResult {
 
 export function say(result: DrainResult): void {
   console.log(JSON.stringify(result))
-}
-
-/** MD5 of the people there are, in the order of their ids, as apply.ts has Postgres put them. */
-export function digestOf(get: (id: number) => Person | undefined, size: number): string {
-  const hash = createHash('md5')
-  for (let id = 1, found = 0; found < size; id++) {
-    const person = get(id)
-    if (person === undefined) continue
-    found++
-    const { name, age, email, is_active } = person
-    hash.update(`${person.id}|${name}|${age}|${email}|${is_active}\n`)
-  }
-  return hash.digest('hex')
 }

@@ -1,7 +1,8 @@
 /** Drains a slot with pg-logical-replication and its own decoder into a Map of rows. */
 import { LogicalReplicationService, type Pgoutput, PgoutputPlugin } from 'pg-logical-replication'
 import type { Person } from '../support/database.js'
-import { digestOf, drainOrder, say, startMeter } from './meter.js'
+import { digestOf } from '../support/digest.js'
+import { drainOrder, say, startMeter } from './meter.js'
 
 const { url, slot, publication } = drainOrder()
 const rows = new Map<number, Person>()

@@ -15,7 +15,8 @@ import { Store } from '../../src/store/store.js'
 import { connectionsOf } from '../../src/wire/connection.js'
 import { SessionPool } from '../../src/wire/session-pool.js'
 import { people, type Person } from '../support/database.js'
-import { digestOf, drainOrder, say, startMeter } from './meter.js'
+import { digestOf } from '../support/digest.js'
+import { drainOrder, say, startMeter } from './meter.js'
 
 const { url, slot, publication, end } = drainOrder()
 const runtime = systemRuntime

@@ -62,3 +62,11 @@ export function insertPeople(from: number | string, to: number | string): string
   return `insert into people select i, 'person ' || i, 18 + i % 70, 'person' || i || '@example.com', i % 3 = 0
     from generate_series(${from}, ${to}) i`
 }
+
+/** What the table holds, as `digestOf` in digest.ts puts it. */
+export async function digestInPostgres(pool: pg.Pool): Promise<string> {
+  const { rows } = await pool.query<{ md5: string }>(
+    `select md5(string_agg(concat_ws('|', id, name, age, email, is_active::text) || e'\\n', '' order by id)) as md5 from people`,
+  )
+  return rows[0]!.md5
+}
