@@ -87,7 +87,7 @@ export class Checker implements Disposable {
 
   #keptDifference(): Difference | undefined {
     for (const { snapshot, state, transactions } of this.#kept) {
-      const where = `a snapshot kept since ${transactions} commits`
+      const where = `a snapshot kept since commit ${transactions}`
       const found = this.comparison.difference(state, snapshot.view, where)
       if (found !== undefined) return found
     }

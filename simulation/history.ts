@@ -65,8 +65,11 @@ function* transaction(author: Author): Generator<Operation, void> {
   const { random, writer } = author
   yield { kind: 'begin', writer }
   if (!random.chance(0.05)) {
-    if (author.alone && random.chance(0.5)) yield* author.truncate()
     yield* author.statements(random.between(1, 6))
+    if (author.alone && random.chance(0.5)) {
+      yield* author.truncate()
+      yield* author.statements(random.between(0, 3))
+    }
   }
   if (random.chance(0.08)) {
     yield { kind: 'rollback', writer }
@@ -113,6 +116,7 @@ class Author {
 
   *truncate(): Generator<Operation, void> {
     const tables = this.random.sample(this.options.tables, this.random.between(1, 2))
+    if (this.random.chance(0.5)) yield* this.insert(tables[0]!)
     yield { kind: 'truncate', writer: this.writer, tables }
     if (this.random.chance(0.7)) yield* this.insert(tables[0]!)
   }
