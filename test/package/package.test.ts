@@ -172,6 +172,7 @@ describe.each(Object.keys(modes) as Mode[])('with %s decorators', mode => {
 
 test.for(OTHER_MAJORS)(
   'the first example runs on Node %i',
+  { timeout: LIMIT_MS },
   async (major, { skip }) => {
     const node = await nodeBinary(major).catch((error: unknown) => {
       if (process.env['CI'] === 'true') throw error
@@ -180,7 +181,6 @@ test.for(OTHER_MAJORS)(
     expect(await run(node, ['--version'], project)).toMatch(`v${major}.`)
     expect([await runExample(node, 'standard')]).toEqual(codeBlocks(FIRST_STEPS, 'text'))
   },
-  LIMIT_MS,
 )
 
 test('CommonJS can require it, and gets the same module', async () => {
