@@ -7,11 +7,12 @@ import { spawnSync } from 'node:child_process'
 import { parseArgs } from 'node:util'
 import { apply } from './apply.js'
 import { load } from './load.js'
+import { memory } from './memory.js'
 import { read } from './read.js'
 import type { Benchmark, BenchmarkOptions, Figure } from './support/benchmark.js'
 import { table } from './support/report.js'
 
-const benchmarks: readonly Benchmark[] = [read, apply, load]
+const benchmarks: readonly Benchmark[] = [read, apply, load, memory]
 
 const { values: given, positionals } = parseArgs({
   allowPositionals: true,
