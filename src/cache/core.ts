@@ -66,6 +66,7 @@ export class CacheCore {
     this.#waiters = new PositionWaiters(runtime.timers, () => this.#live?.store.position ?? LSN_ZERO)
     this.#snapshots = new SnapshotKeeper(runtime, options.snapshotMaxAgeMs)
     this.#databaseGate = new DatabaseGate(options.gateRunning, options.gateWaiting)
+    this.#gate.refuse(new NotReadyError())
   }
 
   /** Checks everything, then loads; resolves as `wait` says. @throws {CacheError} and leaves nothing behind. */
@@ -148,7 +149,9 @@ export class CacheCore {
   #makeRoom(): void {
     if (this.#live === null || this.#live.store.bytes * 2 <= this.#options.memoryBytes) return
     this.#options.logger.warn('There is no room to load beside what is held, so memory is emptied first.')
-    this.#live.store.fail(new NotReadyError())
+    const error = new NotReadyError()
+    this.#live.store.fail(error)
+    this.#gate.refuse(error)
   }
 
   #onPosition(generation: Generation, position: Lsn, changed: boolean): void {
@@ -158,6 +161,7 @@ export class CacheCore {
   }
 
   #onProven(generation: Generation, askedMs: number): void {
+    if (this.#gone !== null) return
     if (generation === this.#live) this.#gate.prove(askedMs)
     else if (this.#mayTakeOver(generation)) this.#takeOver(generation, askedMs)
   }
@@ -199,6 +203,7 @@ export class CacheCore {
   #end(error: ClosedError): void {
     if (this.#gone !== null) return
     this.#gone = error
+    this.#gate.refuse(error)
     for (const { source } of this.#entries.values()) source.live.store.fail(error)
     this.#snapshots.close(error)
     this.#waiters.failAll(error)

@@ -1,4 +1,4 @@
-import { StaleError } from '../errors.js'
+import { type CacheError, StaleError } from '../errors.js'
 import type { Runtime } from '../runtime.js'
 
 /**
@@ -15,6 +15,8 @@ export class FreshnessGate {
   readonly #maxStalenessMs: number
   readonly #whenStale: 'throw' | 'serve'
   #provenMs = Number.NEGATIVE_INFINITY
+  /** Why there is nothing to read, however old. */
+  #refusal: CacheError | null = null
   #stale = false
   readonly #onChange: (stale: boolean) => void
 
@@ -44,6 +46,13 @@ export class FreshnessGate {
   /** What was proven no longer counts: another generation is visible, which was proven at `atMs`. */
   restart(atMs: number): void {
     this.#provenMs = atMs
+    this.#refusal = null
+    this.fresh = false
+  }
+
+  /** There is nothing to read, until `restart`: whoever tries gets this error, which tells more than an age would. */
+  refuse(error: CacheError): void {
+    this.#refusal = error
     this.fresh = false
   }
 
@@ -51,8 +60,10 @@ export class FreshnessGate {
    * Lets the rest of this synchronous run read.
    *
    * @throws {StaleError} if the state may be older than the default bound and the policy is to throw.
+   * @throws {CacheError} what `refuse` was given.
    */
   pass(): void {
+    if (this.#refusal !== null) throw this.#refusal
     const staleness = this.stalenessMs()
     if (staleness > this.#maxStalenessMs) {
       this.#turn(true)

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest'
-import { StaleError } from '../../src/errors.js'
+import { ClosedError, NotReadyError, StaleError } from '../../src/errors.js'
 import { FreshnessGate } from '../../src/freshness/gate.js'
 import { VirtualRuntime } from '../support/virtual-runtime.js'
 
@@ -40,6 +40,19 @@ describe('FreshnessGate', () => {
     expect(gate.stalenessMs()).toBe(40)
     gate.prove(askedMs - 10)
     expect(gate.stalenessMs()).toBe(40)
+  })
+
+  test('says what keeps it from reading, rather than how old nothing is', () => {
+    const runtime = new VirtualRuntime()
+    const gate = new FreshnessGate(runtime, 100, 'serve', () => undefined)
+    gate.refuse(new NotReadyError())
+    expect(() => gate.pass()).toThrow(NotReadyError)
+    gate.restart(runtime.clock.monotonicMs())
+    gate.pass()
+    expect(gate.fresh).toBe(true)
+    gate.refuse(new ClosedError())
+    expect(gate.fresh).toBe(false)
+    expect(() => gate.pass()).toThrow(ClosedError)
   })
 
   test('serves what is stale where that is the policy', () => {
