@@ -132,9 +132,8 @@ export class TableStore {
   decodeAndKeep(row: RowId, record: Address, key: DecodedKey): object {
     const decoded = this.decode(record)
     const { slab, rows } = this.#chains
-    const seq = slab.seq(record)
     // Not behind a truncation either, published or pending: a snapshot may still read what that one killed.
-    if (rows.head(row) === record && seq <= this.#readers.visible && seq >= this.#truncations.newest) {
+    if (rows.head(row) === record && slab.seq(record) >= this.#truncations.newest) {
       slab.set(record, DECODED)
       this.decoded.set(key, decoded)
     }

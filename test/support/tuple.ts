@@ -21,5 +21,6 @@ export function tupleOf(...values: readonly TupleValue[]): TupleView {
 /** The text of a value in a tuple; null for NULL. */
 export function textAt(view: TupleView, column: number): string | null {
   if (view.kinds[column] === NULL) return null
-  return Buffer.from(view.bytes).toString('utf8', view.starts[column], view.ends[column])
+  const { buffer, byteOffset, byteLength } = view.bytes
+  return Buffer.from(buffer, byteOffset, byteLength).toString('utf8', view.starts[column], view.ends[column])
 }
