@@ -44,13 +44,17 @@ export async function openCacheSubject(
   }
   // From before the first transaction on, so that what they tell is everything.
   const replicas = new Map(
-    tables.map(table => [table, new FeedReplica(table, cache.table(declared.get(table)!).changes())]),
+    tables.map(table => {
+      const cached = cache.table(declared.get(table)!)
+      return [table, new FeedReplica(table, cached.changes(), () => cached.local)]
+    }),
   )
   return {
     async catchUp() {
       await cache.waitFor(await cache.token(), { timeoutMs: CATCH_UP_MS })
       // Readers of changes get what is visible before the event loop turns.
       await nextTurn()
+      for (const replica of replicas.values()) replica.settle()
     },
     told: table => replicas.get(table)!,
     now: viewOf(cache),

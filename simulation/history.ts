@@ -13,6 +13,8 @@ export interface HistoryOptions {
   readonly model: Model
   /** Whether transactions may also be prepared first: needs max_prepared_transactions. */
   readonly twoPhase: boolean
+  /** Whether the change stream is cut off now and then. */
+  readonly cuts: boolean
 }
 
 /**
@@ -23,7 +25,7 @@ export interface HistoryOptions {
  * (TRUNCATE, keys of others) is done by a transaction that is alone from BEGIN to COMMIT.
  */
 export function* generateHistory(options: HistoryOptions): Generator<Operation> {
-  const { random, writers, steps } = options
+  const { random, writers, steps, cuts } = options
   const open = new Map<number, Iterator<Operation, void>>()
   const everyWriter = Array.from({ length: writers }, (_, writer) => writer)
   let started = 0
@@ -58,6 +60,7 @@ export function* generateHistory(options: HistoryOptions): Generator<Operation> 
     if (step.done === true) open.delete(writer)
     else yield step.value
     if (random.chance(0.01)) yield { kind: 'look' }
+    if (cuts && random.chance(0.004)) yield { kind: 'cut' }
   }
 }
 

@@ -91,6 +91,7 @@ export class Model {
         )
         return 0
       case 'prepare':
+      case 'cut':
       case 'look':
       case 'barrier':
         return 0

@@ -9,10 +9,15 @@ export type Operation =
     }
   | { readonly kind: 'savepoint' | 'release' | 'rollback to'; readonly writer: number; readonly name: string }
   | RowOperation
+  /** The change stream is cut off, wherever it is. */
+  | { readonly kind: 'cut' }
   /** Look at the cache while transactions are open: it must show the state after some commit. */
   | { readonly kind: 'look' }
   /** All writers are idle: everything must agree. */
   | { readonly kind: 'barrier' }
+
+/** An operation that a writer carries out. */
+export type WriterOperation = Extract<Operation, { readonly writer: number }>
 
 export type RowOperation =
   | {

@@ -1,7 +1,7 @@
 import { inspect } from 'node:util'
 import { openCacheSubject } from './cache-subject.js'
 import { runGiant } from './giant.js'
-import { simulate } from './simulate.js'
+import { type Mismatch, simulate } from './simulate.js'
 import type { Decoder } from './subject.js'
 import { runTpcb } from './tpcb.js'
 
@@ -32,22 +32,13 @@ export const scenarios: Readonly<Record<string, Scenario>> = {
     summary: 'random transactions of several writers; model, SELECT and cache must agree',
     unit: 'transactions',
     defaultSteps: 2000,
-    async run({ databaseUrl, seed, steps, decoder }) {
-      const { mismatch, transactions, changes, comparisons, historyHash } = await simulate({
-        databaseUrl,
-        seed,
-        steps,
-        openSubject: options => openCacheSubject({ ...options, decoder }),
-      })
-      const mismatches = mismatch === undefined ? 0 : 1
-      const report = { seed, decoder, transactions, changes, comparisons, mismatches, historyHash }
-      if (mismatch === undefined) return { report, failure: undefined }
-      const { step, operation, difference } = mismatch
-      return {
-        report,
-        failure: `After ${step} commits, at ${operation.slice(0, 300)}:\n${inspect(difference, { depth: 5, maxStringLength: 120 })}`,
-      }
-    },
+    run: options => runHistory(options),
+  },
+  cuts: {
+    summary: 'the same, and now and then the change stream is cut off',
+    unit: 'transactions',
+    defaultSteps: 500,
+    run: options => runHistory(options, { cuts: true }),
   },
   tpcb: {
     summary: 'eight writers move money; its four sums must be equal in every snapshot',
@@ -73,4 +64,23 @@ export const scenarios: Readonly<Record<string, Scenario>> = {
       }
     },
   },
+}
+
+async function runHistory(options: ScenarioOptions, { cuts = false } = {}): Promise<ScenarioOutcome> {
+  const { databaseUrl, seed, steps, decoder } = options
+  const { mismatch, transactions, changes, comparisons, historyHash } = await simulate({
+    databaseUrl,
+    seed,
+    steps,
+    cuts,
+    openSubject: subject => openCacheSubject({ ...subject, decoder }),
+  })
+  const mismatches = mismatch === undefined ? 0 : 1
+  const report = { seed, decoder, transactions, changes, comparisons, mismatches, historyHash }
+  return { report, failure: mismatch && failureOf(mismatch) }
+}
+
+function failureOf({ step, operation, difference }: Mismatch): string {
+  const found = inspect(difference, { depth: 5, maxStringLength: 120 })
+  return `After ${step} commits, at ${operation.slice(0, 300)}:\n${found}`
 }

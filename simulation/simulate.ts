@@ -16,6 +16,8 @@ export interface SimulationOptions {
   readonly steps: number
   /** An empty database. */
   readonly databaseUrl: string
+  /** Whether the change stream is cut off now and then. */
+  readonly cuts?: boolean
   readonly openSubject: (options: SubjectOptions) => Promise<Subject>
 }
 
@@ -41,6 +43,9 @@ export interface Mismatch {
 }
 
 const WRITERS = 4
+const CUT_STREAMS = `
+  select pg_terminate_backend(pid) from pg_stat_activity
+  where backend_type = 'walsender' and datname = current_database()`
 /** Salt of the random numbers that the checks draw. */
 const CHECKS = 1
 
@@ -49,7 +54,7 @@ const CHECKS = 1
  * end. Stops at the first mismatch. The same seed and steps give the same history.
  */
 export async function simulate(options: SimulationOptions): Promise<SimulationResult> {
-  const { seed, steps, databaseUrl, openSubject } = options
+  const { seed, steps, databaseUrl, cuts = false, openSubject } = options
   const random = new Random(seed)
   const model = new Model(simulatedTables)
   const hash = new HistoryHash()
@@ -70,6 +75,7 @@ export async function simulate(options: SimulationOptions): Promise<SimulationRe
       steps,
       model,
       twoPhase: true,
+      cuts,
     })) {
       hash.add(operation)
       const difference = await carryOut(operation, { model, writers, subject, checker, client })
@@ -103,6 +109,10 @@ async function carryOut(
   { model, writers, subject, checker, client }: Stage,
 ): Promise<Difference | undefined> {
   if (operation.kind === 'look') return checker.look()
+  if (operation.kind === 'cut') {
+    await client.query(CUT_STREAMS)
+    return undefined
+  }
   if (operation.kind === 'barrier') {
     await subject.catchUp()
     return checker.barrier(await selectAll(client, simulatedTables))

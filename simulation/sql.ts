@@ -1,6 +1,6 @@
 import pg from 'pg'
 import { type View, viewOfRows } from './compare.js'
-import type { Operation, RowOperation } from './operation.js'
+import type { RowOperation, WriterOperation } from './operation.js'
 import type { Row, SimulatedTable } from './tables.js'
 import type { Literal } from './values.js'
 
@@ -29,10 +29,7 @@ export function createTableSql(table: SimulatedTable): string {
 }
 
 /** `gid` names the writer's prepared transaction: one namespace for the whole server. */
-export function statementOf(
-  operation: Exclude<Operation, { kind: 'look' | 'barrier' }>,
-  gid: string,
-): Statement {
+export function statementOf(operation: WriterOperation, gid: string): Statement {
   switch (operation.kind) {
     case 'begin':
     case 'commit':

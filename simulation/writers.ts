@@ -1,5 +1,5 @@
 import pg from 'pg'
-import { type Operation, operationText } from './operation.js'
+import { operationText, type WriterOperation } from './operation.js'
 import { statementOf } from './sql.js'
 
 /** Sessions that carry out a history in Postgres, one statement at a time. */
@@ -21,7 +21,7 @@ export class Writers implements AsyncDisposable {
   }
 
   /** Carries the operation out. Returns how many rows an INSERT, UPDATE or DELETE touched, else 0. */
-  async apply(operation: Exclude<Operation, { kind: 'look' | 'barrier' }>): Promise<number> {
+  async apply(operation: WriterOperation): Promise<number> {
     const { text, values } = statementOf(operation, `${this.gidPrefix}_${operation.writer}`)
     const client = this.#clients[operation.writer]!
     const result = await client.query(text, [...values]).catch((cause: unknown) => {

@@ -16,6 +16,7 @@ function historyOf(seed: number, steps: number) {
     steps,
     model,
     twoPhase: true,
+    cuts: false,
   }
   for (const operation of generateHistory(options)) {
     model.apply(operation)
@@ -70,7 +71,7 @@ describe('a history', () => {
     const touched = new Map<string, number>()
     const truncated = new Map<string, number>()
     for (const operation of operations) {
-      if (operation.kind === 'look' || operation.kind === 'barrier') continue
+      if (!('writer' in operation)) continue
       const { writer } = operation
       if (operation.kind === 'truncate') {
         for (const table of operation.tables) truncated.set(table.name, writer)
