@@ -123,13 +123,17 @@ export function resolveOptions(options: OpenCacheOptions): ResolvedOptions {
     if (!KNOWN.has(option)) throw new OptionError(option, 'there is no such option of openCache.')
   }
   checkSlot(options.slot)
-  const { pool, entities, decoder = 'pgoutput', memory = {}, onStale = {}, databaseGate = {} } = options
+  const { pool, entities, decoder = 'pgoutput', memory = {} } = options
+  const onStale = nested('onStale', options.onStale, ['local', 'asynchronous'])
+  const databaseGate = nested('databaseGate', options.databaseGate, ['running', 'waiting'])
   if (typeof (pool as Partial<pg.Pool> | undefined)?.connect !== 'function')
     throw new OptionError('pool', 'give a pg.Pool.')
   if (!Array.isArray(entities))
     throw new OptionError('entities', 'give an array of classes or results of defineTable.')
-  const cacheMemory = typeof memory === 'number' ? memory : memory.cache
-  const tableMemory = typeof memory === 'number' ? memory : memory.table
+  const { cache: cacheMemory, table: tableMemory } =
+    typeof memory === 'number'
+      ? { cache: memory, table: memory }
+      : nested('memory', memory, ['cache', 'table'])
   return {
     pool,
     entities,
@@ -158,6 +162,21 @@ export function resolveOptions(options: OpenCacheOptions): ResolvedOptions {
     onProgress: options.onProgress ?? (() => undefined),
     runtime: options.runtime ?? systemRuntime,
   }
+}
+
+/** An option that is an object, with nothing in it but what is known. */
+function nested<T extends object>(
+  option: string,
+  given: T | undefined,
+  known: readonly (keyof T)[],
+): T | Partial<T> {
+  if (given === undefined) return {}
+  if (typeof given !== 'object' || given === null)
+    throw new OptionError(option, `give an object of ${known.join(', ')}.`)
+  for (const part of Object.keys(given))
+    if (!known.includes(part as keyof T))
+      throw new OptionError(`${option}.${part}`, 'there is no such option.')
+  return given
 }
 
 function checkSlot(slot: unknown): void {

@@ -22,10 +22,11 @@ export function encodeToken({ systemId, timeline }: Incarnation, position: Lsn):
  * @throws {TokenError} if it is no token, or one of another database cluster or timeline.
  */
 export function decodeToken(token: string, { systemId, timeline }: Incarnation): Lsn {
-  const parts = token.length > TOKEN_LENGTH_MAX ? null : TOKEN.exec(token)
+  // From a cookie it may be anything.
+  const parts = typeof token === 'string' && token.length <= TOKEN_LENGTH_MAX ? TOKEN.exec(token) : null
   if (parts === null)
     throw new TokenError(
-      'it is not a token of this cache. Pass the text as cache.position or a write returned it.',
+      'it is not a token of this cache. Pass the text as cache.token() or cache.position gave it.',
     )
   if (parts[1] !== BigInt(systemId).toString(36))
     throw new TokenError('it belongs to another database cluster.')

@@ -32,6 +32,8 @@ describe('a token', () => {
         expect(() => decodeToken(text, here)).toThrow(TokenError)
       }),
     )
+    for (const value of [undefined, null, 7, {}])
+      expect(() => decodeToken(value as unknown as string, here)).toThrow(TokenError)
     const beyond = `1.${BigInt(here.systemId).toString(36)}.1.${'z'.repeat(13)}`
     expect(() => decodeToken(beyond, here)).toThrow(TokenError)
   })
