@@ -1,5 +1,4 @@
 import { setImmediate as nextTurn } from 'node:timers/promises'
-import pg from 'pg'
 import {
   type Cache,
   defineTable,
@@ -10,6 +9,7 @@ import {
 } from '../src/index.js'
 import type { TableView, View } from './compare.js'
 import { FeedReplica } from './feed-replica.js'
+import { openPool } from './pool.js'
 import type { Decoder, Subject, SubjectOptions } from './subject.js'
 import type { Row, SimulatedTable } from './tables.js'
 
@@ -23,7 +23,7 @@ export async function openCacheSubject(
 ): Promise<Subject> {
   const { databaseUrl, tables, decoder } = options
   const declared = new Map(tables.map(table => [table, declare(table)]))
-  const pool = new pg.Pool({ connectionString: databaseUrl, max: 2 })
+  const pool = openPool(databaseUrl, 2)
   let cache: Cache
   try {
     cache = await openCache({

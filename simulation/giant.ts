@@ -1,8 +1,8 @@
 /** One transaction of very many rows: a reader sees all of it or nothing, and the event loop goes on turning. */
 import { monitorEventLoopDelay } from 'node:perf_hooks'
 import { setImmediate as nextTurn } from 'node:timers/promises'
-import pg from 'pg'
 import { type Cache, defineTable, openCache } from '../src/index.js'
+import { openPool } from './pool.js'
 
 export interface GiantOptions {
   readonly databaseUrl: string
@@ -25,7 +25,7 @@ const giant = defineTable<GiantRow>({ name: 'giant' })
 
 /** Creates the table in an empty database, then inserts and updates all rows, each in one transaction. */
 export async function runGiant({ databaseUrl, rows }: GiantOptions): Promise<GiantResult> {
-  const pool = new pg.Pool({ connectionString: databaseUrl, max: 2 })
+  const pool = openPool(databaseUrl, 2)
   try {
     await pool.query('create table giant (id int primary key, version int not null, name text not null)')
     await using cache = await openCache({

@@ -3,8 +3,9 @@
  * a branch, and note it in a history. In every snapshot the four sums are equal, or it shows part of a transaction.
  */
 import { setImmediate as nextTurn } from 'node:timers/promises'
-import pg from 'pg'
+import type pg from 'pg'
 import { type Cache, defineTable, openCache, type Snapshot } from '../src/index.js'
+import { openPool } from './pool.js'
 import { Random } from './random.js'
 
 export interface TpcbOptions {
@@ -51,7 +52,7 @@ const tables = {
 
 /** Creates the tables in an empty database, and runs until `snapshots` have been taken. */
 export async function runTpcb({ databaseUrl, seed, snapshots }: TpcbOptions): Promise<TpcbResult> {
-  const pool = new pg.Pool({ connectionString: databaseUrl, max: WRITERS })
+  const pool = openPool(databaseUrl, WRITERS)
   try {
     await pool.query(tpcbSchema)
     await using cache = await openCache({ pool, entities: Object.values(tables) })

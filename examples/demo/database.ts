@@ -20,6 +20,8 @@ export async function openDatabase(): Promise<DemoDatabase> {
 
 function demoDatabase(url: string, description: string, server?: AsyncDisposable): DemoDatabase {
   const pool = new pg.Pool({ connectionString: url })
+  // A client whose connection breaks while it is idle leaves the pool by itself; without a listener the process would end.
+  pool.on('error', () => undefined)
   return {
     description,
     pool,
