@@ -68,7 +68,7 @@ export const scenarios: Readonly<Record<string, Scenario>> = {
 
 async function runHistory(options: ScenarioOptions, { cuts = false } = {}): Promise<ScenarioOutcome> {
   const { databaseUrl, seed, steps, decoder } = options
-  const { mismatch, transactions, changes, comparisons, historyHash } = await simulate({
+  const { mismatch, transactions, changes, comparisons, historyHash, ...result } = await simulate({
     databaseUrl,
     seed,
     steps,
@@ -76,7 +76,8 @@ async function runHistory(options: ScenarioOptions, { cuts = false } = {}): Prom
     openSubject: subject => openCacheSubject({ ...subject, decoder }),
   })
   const mismatches = mismatch === undefined ? 0 : 1
-  const report = { seed, decoder, transactions, changes, comparisons, mismatches, historyHash }
+  const counts = { transactions, changes, comparisons, ...(cuts && { cuts: result.cuts }), mismatches }
+  const report = { seed, decoder, ...counts, historyHash }
   return { report, failure: mismatch && failureOf(mismatch) }
 }
 

@@ -28,6 +28,8 @@ export interface SimulationResult {
   /** Rows that they inserted, updated or deleted. */
   readonly changes: number
   readonly comparisons: number
+  /** How often the change stream was cut off. */
+  readonly cuts: number
   /** SHA-256 of the history up to its end or the mismatch. */
   readonly historyHash: string
   /** Why it ended before its time. */
@@ -68,6 +70,7 @@ export async function simulate(options: SimulationOptions): Promise<SimulationRe
     using checker = new Checker(model, subject, random.fork(CHECKS))
 
     let mismatch: Mismatch | undefined
+    let timesCut = 0
     for (const operation of generateHistory({
       random,
       tables: simulatedTables,
@@ -78,6 +81,7 @@ export async function simulate(options: SimulationOptions): Promise<SimulationRe
       cuts,
     })) {
       hash.add(operation)
+      if (operation.kind === 'cut') timesCut++
       const difference = await carryOut(operation, { model, writers, subject, checker, client })
       if (difference === undefined) continue
       mismatch = { step: model.transactions, operation: operationText(operation), difference }
@@ -88,6 +92,7 @@ export async function simulate(options: SimulationOptions): Promise<SimulationRe
       transactions: model.transactions,
       changes: model.changes,
       comparisons: checker.comparison.comparisons,
+      cuts: timesCut,
       historyHash: hash.digest(),
       mismatch,
     }
