@@ -1,5 +1,5 @@
 import { LRUCache } from 'lru-cache'
-import { TEXT, TupleView } from '../change/change.js'
+import { TupleView } from '../change/change.js'
 import { type CacheError, DivergedError } from '../errors.js'
 import { type Address, type CommitSeq, NONE, type RowId } from './address.js'
 import { Chains } from './chains.js'
@@ -7,10 +7,11 @@ import { IdList } from './id-list.js'
 import type { MemoryAccount } from './memory.js'
 import { Pruner } from './pruner.js'
 import type { Readers } from './readers.js'
-import { type KeyBuffer, mergeUnchanged, RecordFormat, ROW_BYTES_MAX } from './record.js'
+import { type KeyBuffer, RecordFormat, ROW_BYTES_MAX } from './record.js'
 import { SizeHistory } from './size-history.js'
 import { ASCII, DECODED, LISTED, TOMBSTONE } from './slab.js'
 import { Truncations } from './truncations.js'
+import { mergeUnchanged } from './unchanged.js'
 
 /** How many decoded rows a table keeps; the packed rows are bounded by bytes. */
 const DECODED_MAX = 8192
@@ -209,7 +210,7 @@ export class TableStore {
     order: Int32Array,
     seq: CommitSeq,
   ): void {
-    if (old !== null && !this.#sameKey(old, oldOrder, row, order)) {
+    if (old !== null && !this.format.sameKey(old, oldOrder, row, order)) {
       this.#moveKey(old, oldOrder, row, order, seq)
       return
     }
@@ -306,19 +307,6 @@ export class TableStore {
   /** A version that its own transaction has replaced is seen by nobody. */
   #freeIfPending(record: Address, seq: CommitSeq): void {
     if (record !== NONE && this.#chains.slab.seq(record) === seq) this.#chains.slab.free(record)
-  }
-
-  #sameKey(a: TupleView, aOrder: Int32Array, b: TupleView, bOrder: Int32Array): boolean {
-    for (let i = 0; i < this.format.keyColumns; i++) {
-      const inA = aOrder[i]!
-      const inB = bOrder[i]!
-      let from = a.starts[inA]!
-      let to = b.starts[inB]!
-      const end = a.ends[inA]!
-      if (a.kinds[inA] !== TEXT || end - from !== b.ends[inB]! - to) return false
-      while (from < end) if (a.bytes[from++] !== b.bytes[to++]) return false
-    }
-    return true
   }
 
   /** Leaves in `#merged` the new row with its unchanged TOAST values, from the old tuple or the row in memory. */
