@@ -13,30 +13,32 @@ export interface Cache extends AsyncDisposable {
   /** The table that this class, or result of `defineTable`, declares. @throws {OptionError} if it is not among the cache's entities. */
   table<Row extends object>(declaration: TableDeclaration<Row>): Table<Row>
   /**
-   * All tables as of the newest visible commit, however long it is held (up to `snapshotMaxAgeMs`). Release it: it keeps old versions in memory.
+   * All tables as of the newest visible commit, for as long as it is held (at most `snapshotMaxAgeMs`). Release it: it keeps old versions in memory.
    *
-   * @throws {NotReadyError} @throws {StaleError} @throws {ClosedError}
+   * @throws {NotReadyError} @throws {StaleError} if memory may be too old. @throws {ClosedError}
    */
   snapshot(): Snapshot
   /** The newest visible commit's position, as a token for `waitFor` here or on any other server. @throws {NotReadyError} @throws {ClosedError} */
   readonly position: string
   /**
-   * A token at or after everything that was committed before the call, by whomever: one round trip to the server.
+   * A token at or after everything that was committed before the call, by whomever: one round trip to the server. Taken after your own commit it
+   * is a token of that commit.
    *
-   * @throws {ConnectionError} @throws {ClosedError}
+   * @throws {NotReadyError} @throws {ConnectionError} @throws {ClosedError} Rejects with the signal's reason when it aborts.
    */
   token(signal?: AbortSignal): Promise<string>
   /**
-   * Resolves when everything up to the token's position is visible here.
+   * Resolves when everything up to the token's position is visible here: every read after it is at or after that commit.
    *
-   * @throws {WaitTimeoutError} @throws {TokenError} for a text that is no token of this database. @throws {ClosedError}
+   * @throws {WaitTimeoutError} @throws {TokenError} for a text that is no token of this database. @throws {NotReadyError}
+   * @throws {OverloadedError} if very many wait already. @throws {ClosedError} Rejects with the signal's reason when it aborts.
    */
   waitFor(token: string, options?: WaitOptions): Promise<void>
   /** `starting` until the first load is done; `reconnecting` while memory is served without a stream behind it. */
   readonly state: CacheState
   /** What an operator wants to see: nothing of any row in it. */
   health(): CacheHealth
-  /** Resolves when the tables are loaded and shown to be fresh; rejects if the cache fails or closes before. */
+  /** Resolves when the tables are loaded and shown to be fresh. @throws {ClosedError} if the cache fails or closes before that. */
   ready(): Promise<void>
   /** Ends everything: slot, sessions, timers, readers. Idempotent; resolves when nothing is left. Reads get a ClosedError from then on. */
   close(): Promise<void>

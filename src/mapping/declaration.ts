@@ -1,6 +1,6 @@
 import { OptionError } from '../errors.js'
 
-/** How many rows of a table are to be kept: all, or at most so many. */
+/** How many rows of a table are to be kept: all, or at most so many. This version keeps whole tables, and refuses the rest when the cache opens. */
 export type Keep = 'all' | { readonly maxRows?: number; readonly maxBytes?: number }
 
 /** How a property's column is named where the declaration doesn't say: as the property, or in snake_case. */
@@ -16,7 +16,7 @@ export interface TableOptions {
   readonly naming?: Naming
   /** Default `all`. */
   readonly keep?: Keep
-  /** Secondary indexes, each a list of properties. */
+  /** Secondary indexes, each a list of properties. They are checked; no read of this version uses them. */
   readonly indexes?: readonly (readonly string[])[]
   /** Makes a row of your own class from a plain, frozen one; called for each read. For classes with `#private` fields. */
   readonly construct?: (row: Readonly<Record<string, unknown>>) => object

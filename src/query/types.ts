@@ -11,14 +11,16 @@ export interface LocalReads<Row> {
   /**
    * The row with this key; undefined only if it is known that there is none. Frozen, and shared between readers.
    *
-   * @throws {NotLocalError} if memory can't prove the answer. @throws {StaleError} if it may be too old.
-   * @throws {KeyError} for a key that can't be one of this table's. @throws {ClosedError} after `close`.
+   * @throws {KeyError} for a key that can't be one of this table's. @throws {NotLocalError} for one that only PostgreSQL can compare.
+   * @throws {StaleError} if memory may be too old. @throws {NotReadyError} @throws {MemoryLimitError} @throws {ClosedError}
+   * @throws {SnapshotTooOldError} if this is a snapshot's table, and the snapshot is over.
    */
   get(key: Key<Row>): Row | undefined
-  /** The rows of these keys, in their order, undefined where there is none. */
+  /** The rows of these keys, in their order, undefined where there is none: all as of one commit. Throws as `get` does. */
   getMany(keys: readonly Key<Row>[]): (Row | undefined)[]
+  /** Whether there is a row with this key. Decodes nothing. Throws as `get` does. */
   has(key: Key<Row>): boolean
-  /** How many rows the table has. */
+  /** How many rows the table has. Throws as `get` does. */
   readonly size: number
   /**
    * All rows, in no particular order, as of the commit visible when the iteration began.
@@ -32,12 +34,13 @@ export interface LocalReads<Row> {
 export interface ReadOptions {
   /** Milliseconds; overrides the cache's `maxStaleness` for this read. */
   readonly maxStaleness?: number
-  /** What to do when memory may be older than that. */
+  /** What to do when memory may be older than that; overrides the cache's `onStale`. */
   readonly onStale?: 'throw' | 'database' | 'serve'
-  /** What to do when memory can't prove the answer. */
+  /** What to do when memory can't prove the answer; overrides the cache's `onUnknown`. */
   readonly onUnknown?: 'throw' | 'database'
-  /** A token: the read is at or after its position. */
+  /** A token: the read waits until its position is visible, and so is at or after that commit. */
   readonly after?: string
+  /** Gives the read up: it rejects with the signal's reason. */
   readonly signal?: AbortSignal
 }
 
@@ -49,7 +52,7 @@ export interface FindUnique<Row> extends ReadOptions {
 /** One row's change, as one commit made it. */
 export interface RowChange<Row> {
   readonly kind: 'insert' | 'update' | 'delete'
-  /** Null for an insert. */
+  /** The whole row before, whatever the table's replica identity; null for an insert. */
   readonly old: Row | null
   /** Null for a delete. */
   readonly new: Row | null
@@ -84,16 +87,28 @@ export interface ChangesOptions {
 
 /** A table as of one commit. */
 export interface SnapshotTable<Row> {
+  /** Synchronous reads, which never leave the process. */
   readonly local: LocalReads<Row>
+  /**
+   * The row with this key, or null if there is none. From memory, without I/O, where that proves the answer; else a table (a snapshot never)
+   * asks PostgreSQL, if `onStale` and `onUnknown` allow it: what comes back then is PostgreSQL's state at that moment, and is not kept.
+   *
+   * @throws {KeyError} for a key that can't be one of this table's. @throws {StaleError} @throws {NotLocalError} where the options say 'throw'.
+   * @throws {OverloadedError} @throws {DatabaseReadError} @throws {ConnectionError} from reads that ask PostgreSQL.
+   * @throws {TokenError} @throws {WaitTimeoutError} for `after`. @throws {ClosedError}
+   */
   findUnique(query: FindUnique<Row>): Promise<Row | null>
+  /** As `findUnique`. @throws {NotFoundError} if there is no such row. */
   findUniqueOrThrow(query: FindUnique<Row>): Promise<Row>
 }
 
 /** A table as it is now. */
 export interface Table<Row> extends SnapshotTable<Row> {
   /**
-   * The table's changes from now on, commit by commit, in the order of their commits. Ends when `signal` aborts, the
-   * loop is left, or the cache closes. A reader that falls too far behind gets a `gap` and goes on with what is newest.
+   * The table's changes from now on, commit by commit, in the order of their commits, each when its commit is visible. Ends when `signal`
+   * aborts, the loop is left, or the cache closes. A reader that falls too far behind gets a `gap` and goes on with what is newest.
+   *
+   * @throws {NotReadyError} @throws {MemoryLimitError} @throws {ClosedError}
    */
   changes(options?: ChangesOptions): AsyncIterableIterator<TableChange<Row>>
 }
