@@ -1,3 +1,5 @@
+import { asError } from './errors.js'
+
 /** Where the cache says what it does; silent unless given. pino, winston and console fit. */
 export interface Logger {
   debug(message: string): void
@@ -9,3 +11,37 @@ export interface Logger {
 const nothing = (): void => undefined
 
 export const silentLogger: Logger = { debug: nothing, info: nothing, warn: nothing, error: nothing }
+
+/**
+ * A callback of the caller's that can't disturb us: what it throws, or its promise rejects with, goes to the process as a warning, once,
+ * since nobody else would hear of it.
+ */
+export function isolated<A extends unknown[]>(
+  name: string,
+  callback: (...args: A) => unknown,
+): (...args: A) => void {
+  let isKnown = false
+  const failed = (error: unknown): void => {
+    if (isKnown) return
+    isKnown = true
+    process.emitWarning(`The "${name}" that walcache was given fails: ${asError(error).message}`)
+  }
+  return (...args) => {
+    try {
+      Promise.resolve(callback(...args)).catch(failed)
+    } catch (error) {
+      failed(error)
+    }
+  }
+}
+
+/** @see isolated */
+export function isolatedLogger(logger: Logger): Logger {
+  if (logger === silentLogger) return logger
+  return {
+    debug: isolated('logger.debug', message => logger.debug(message)),
+    info: isolated('logger.info', message => logger.info(message)),
+    warn: isolated('logger.warn', message => logger.warn(message)),
+    error: isolated('logger.error', message => logger.error(message)),
+  }
+}

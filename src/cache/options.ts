@@ -3,7 +3,7 @@ import type pg from 'pg'
 import type { LoadProgress } from '../apply/load.js'
 import { type DecoderName, decoders } from '../decode/index.js'
 import { OptionError } from '../errors.js'
-import { type Logger, silentLogger } from '../observe.js'
+import { isolated, isolatedLogger, type Logger, silentLogger } from '../observe.js'
 import type { TableDeclaration } from '../query/types.js'
 import { type Runtime, systemRuntime } from '../runtime.js'
 import type { ConnectionSource } from '../wire/config.js'
@@ -157,9 +157,10 @@ export function resolveOptions(options: OpenCacheOptions): ResolvedOptions {
     sliceMs: number('sliceMs', options.sliceMs, 5, 0.1, 1000),
     snapshotMaxAgeMs: number('snapshotMaxAgeMs', options.snapshotMaxAgeMs, 30_000, 1, 24 * 3600 * 1000),
     feedBytes: integer('feedBytes', options.feedBytes, 32 * 2 ** 20, 1, Number.MAX_SAFE_INTEGER),
-    logger: options.logger ?? silentLogger,
+    logger: isolatedLogger(options.logger ?? silentLogger),
     signal: options.signal,
-    onProgress: options.onProgress ?? (() => undefined),
+    onProgress:
+      options.onProgress === undefined ? () => undefined : isolated('onProgress', options.onProgress),
     runtime: options.runtime ?? systemRuntime,
   }
 }
