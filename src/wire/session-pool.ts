@@ -10,10 +10,15 @@ export class SessionPool {
   readonly #connections: Connections
   readonly #max: number
   readonly #idle: QueryConnection[] = []
+  /** Those on which `run` works. */
+  readonly #busy = new Set<QueryConnection>()
   /** Those who wait for a place; their number is bounded by their callers. */
   readonly #line: (() => void)[] = []
   #used = 0
-  #closed = false
+  readonly #closing = new AbortController()
+  #closed: Promise<void> | null = null
+  /** Resolves the wait for the last one to leave. */
+  #onEmpty: () => void = () => undefined
 
   constructor(connections: Connections, max: number) {
     this.#connections = connections
@@ -28,7 +33,7 @@ export class SessionPool {
   async lease(signal?: AbortSignal): Promise<QueryConnection> {
     await this.#enter(signal)
     try {
-      const session = await this.#connections.query(signal)
+      const session = await this.#connect(signal)
       return new LeasedSession(session, () => this.#leave())
     } catch (error) {
       this.#leave()
@@ -36,7 +41,11 @@ export class SessionPool {
     }
   }
 
-  /** What `work` makes of a session, an idle one if there is one. An abort ends the session, and with it the query. */
+  /**
+   * What `work` makes of a session, an idle one if there is one. An abort ends the session, and with it the query.
+   *
+   * @throws {ConnectionError} @throws {ClosedError} Rejects with the signal's reason when it aborts.
+   */
   async run<T>(work: (session: QueryConnection) => Promise<T>, signal?: AbortSignal): Promise<T> {
     await this.#enter(signal)
     try {
@@ -46,13 +55,18 @@ export class SessionPool {
           return await this.#runOn(idle, work, signal)
         } catch (error) {
           // An idle session may have died unnoticed, as when the server was restarted: that says nothing about a new one.
-          if (!isLost(error) || signal?.aborted || this.#closed) throw error
+          if (!isLost(error) || signal?.aborted) throw error
         }
       }
-      return await this.#runOn(await this.#connections.query(signal), work, signal)
+      return await this.#runOn(await this.#connect(signal), work, signal)
     } finally {
       this.#leave()
     }
+  }
+
+  #connect(signal: AbortSignal | undefined): Promise<QueryConnection> {
+    const closing = this.#closing.signal
+    return this.#connections.query(signal === undefined ? closing : AbortSignal.any([signal, closing]))
   }
 
   async #runOn<T>(
@@ -63,27 +77,30 @@ export class SessionPool {
     let usable = true
     const end = () => void session.close()
     signal?.addEventListener('abort', end, { once: true })
+    this.#busy.add(session)
     try {
       return await work(session)
     } catch (error) {
       usable = !isLost(error)
       signal?.throwIfAborted()
+      this.#closing.signal.throwIfAborted()
       throw error
     } finally {
       signal?.removeEventListener('abort', end)
-      if (usable && signal?.aborted !== true && !this.#closed) this.#idle.push(session)
+      this.#busy.delete(session)
+      if (usable && signal?.aborted !== true && this.#closed === null) this.#idle.push(session)
       else await session.close()
     }
   }
 
   async #enter(signal: AbortSignal | undefined): Promise<void> {
     signal?.throwIfAborted()
-    if (this.#closed) throw new ClosedError()
+    this.#closing.signal.throwIfAborted()
     if (this.#used >= this.#max) await this.#turn(signal)
     else this.#used++
-    if (!this.#closed) return
+    if (this.#closed === null) return
     this.#leave()
-    throw new ClosedError()
+    throw this.#closing.signal.reason
   }
 
   #turn(signal: AbortSignal | undefined): Promise<void> {
@@ -103,14 +120,24 @@ export class SessionPool {
 
   #leave(): void {
     const next = this.#line.shift()
-    if (next === undefined) this.#used--
-    else next()
+    if (next !== undefined) next()
+    else if (--this.#used === 0) this.#onEmpty()
   }
 
-  /** Ends idle sessions; those in use end when their work does. Idempotent. */
-  async close(): Promise<void> {
-    this.#closed = true
-    await Promise.all(this.#idle.splice(0).map(session => session.close()))
+  /** Ends all sessions, and what runs on them with a ClosedError; leases are their holders' to end. Idempotent; resolves when none is left. */
+  close(): Promise<void> {
+    this.#closed ??= this.#end()
+    return this.#closed
+  }
+
+  async #end(): Promise<void> {
+    const empty = new Promise<void>(resolve => {
+      this.#onEmpty = resolve
+    })
+    if (this.#used === 0) this.#onEmpty()
+    this.#closing.abort(new ClosedError())
+    await Promise.all([...this.#idle.splice(0), ...this.#busy].map(session => session.close()))
+    await empty
   }
 }
 
