@@ -23,6 +23,11 @@ const PART_ATTEMPTS_MAX = 3
 /** Rows between two looks at the clock. */
 const ROWS_PER_LOOK = 512
 
+// SQLSTATEs.
+const INSUFFICIENT_PRIVILEGE = '42501'
+const UNDEFINED_TABLE = '42P01'
+const UNDEFINED_COLUMN = '42703'
+
 export interface LoadProgress {
   readonly phase: 'load'
   readonly tables: number
@@ -238,7 +243,10 @@ function mayTryAgain(error: unknown): boolean {
 }
 
 function asLoadError(error: unknown, mapping: TableMapping): Error {
-  if ((error as { code?: unknown }).code !== '42501') return asError(error)
+  const { code } = error as { code?: unknown }
+  if (code === UNDEFINED_TABLE || code === UNDEFINED_COLUMN)
+    return new DivergedError(mapping.name, 'it was dropped or altered before it was read.', { cause: error })
+  if (code !== INSUFFICIENT_PRIVILEGE) return asError(error)
   const table = quoteQualified(mapping.schema, mapping.table)
   const message =
     'this role may not read it, or only through row-level security, which the change stream ignores. ' +

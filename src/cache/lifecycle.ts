@@ -1,4 +1,4 @@
-import { asError, CacheError, ConnectionError, InternalError } from '../errors.js'
+import { asError, CacheError, ConnectionError, InternalError, SetupError } from '../errors.js'
 import type { CallerSession } from '../mapping/session.js'
 import { type Connections, pause } from '../runtime.js'
 import {
@@ -10,6 +10,7 @@ import {
   waitMs,
 } from '../source/slot-state.js'
 import type { SessionPool } from '../wire/session-pool.js'
+import { isServerError } from '../wire/connect-errors.js'
 import { Generation, type GenerationEvents } from './generation.js'
 import type { ResolvedOptions } from './options.js'
 import { prepare, type Setup } from './setup.js'
@@ -88,9 +89,8 @@ export class Lifecycle {
       try {
         await this.#oneGeneration(known, signal)
       } catch (error) {
-        const unreachable =
-          error instanceof ConnectionError && clock.monotonicMs() - startedMs > START_RETRY_MS
-        this.#failed(error, signal, unreachable && mayGiveUp())
+        const isLate = clock.monotonicMs() - startedMs > START_RETRY_MS
+        this.#failed(asCacheError(error), signal, isLate && mayGiveUp())
       }
       known = null
     }
@@ -123,14 +123,15 @@ export class Lifecycle {
     }
   }
 
-  #failed(thrown: unknown, signal: AbortSignal, isLate: boolean): void {
+  #failed(error: CacheError, signal: AbortSignal, mayGiveUp: boolean): void {
     if (signal.aborted) {
       this.#turn({ kind: 'close' })
       return
     }
-    const error = asCacheError(thrown)
     this.#lastError = error
-    this.#turn(isLate ? { kind: 'fatal', error } : failureEvent(error))
+    // The server is out of reach, or has no room; other transactions and DDL, on the other hand, come to an end.
+    const isServers = error instanceof ConnectionError || error instanceof SetupError
+    this.#turn(mayGiveUp && isServers ? { kind: 'fatal', error } : failureEvent(error))
   }
 
   #turn(event: SlotEvent): void {
@@ -138,10 +139,17 @@ export class Lifecycle {
   }
 }
 
-/** Whatever was thrown, as an error that a caller can be given. */
+/**
+ * Whatever was thrown, as an error that a caller can be given. What the server said is a passing trouble (a cancelled query, a full disk, a
+ * snapshot that went with its session), unless it is about the question itself (SQLSTATE class 42).
+ */
 export function asCacheError(thrown: unknown): CacheError {
   if (thrown instanceof CacheError) return thrown
   const error = asError(thrown)
+  if (isServerError(error) && !error.code.startsWith('42')) {
+    const message = `PostgreSQL could not do what the cache needs (${error.code}); the cause has the details. The cache tries again.`
+    return new ConnectionError('refused', message, true, { cause: error })
+  }
   return new InternalError(`Something failed in a way that walcache did not expect: ${error.message}`, {
     cause: error,
   })

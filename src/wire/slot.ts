@@ -79,9 +79,9 @@ async function slotError(cause: Error, request: SlotRequest): Promise<Error> {
         true,
       )
     case '53400': // configuration_limit_exceeded
-      return failed(
-        'all slots are in use. Raise max_replication_slots: each process with a cache needs one. The cache tries again.',
-        true,
+      return setup(
+        'no-free-slot',
+        'all replication slots are in use. Raise max_replication_slots: each process with a cache needs one.',
       )
     case '42710': // duplicate_object
     case '55006': // object_in_use
