@@ -59,6 +59,17 @@ export function pause(timers: Timers, delayMs: number, signal: AbortSignal): Pro
   })
 }
 
+/** Settles as `work` does, or with the signal's reason as soon as it aborts; the work itself goes on. */
+export function unlessAborted<T>(work: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
+  if (signal === undefined) return work
+  return new Promise((resolve, reject) => {
+    const onAbort = (): void => reject(signal.reason as Error)
+    if (signal.aborted) onAbort()
+    signal.addEventListener('abort', onAbort, { once: true })
+    work.then(resolve, reject).finally(() => signal.removeEventListener('abort', onAbort))
+  })
+}
+
 /** One row of a query's answer, every value as PostgreSQL's text (or null): no type parser has touched it. */
 export type TextRow = Readonly<Record<string, string | null>>
 

@@ -140,7 +140,7 @@ export class CacheCore {
       onStale,
       onUnknown,
       waitFor: (token, signal) => this.waitFor(token, signal === undefined ? {} : { signal }),
-      prove: () => this.#live?.prove(this.#closing.signal) ?? Promise.resolve(),
+      prove: signal => this.#live?.prove(signal) ?? Promise.resolve(),
       closed: () => this.#gone,
     }
   }

@@ -11,7 +11,7 @@ import type { TableMapping } from '../mapping/mapping.js'
 import { createRowFactory, type RowFactory } from '../mapping/values.js'
 import { hasIntegerKey, KeyReader } from '../query/key.js'
 import type { LiveTable } from '../query/live.js'
-import type { Connections } from '../runtime.js'
+import { type Connections, unlessAborted } from '../runtime.js'
 import { openSlotSource } from '../source/slot-source.js'
 import type { ChangeSource } from '../source/source.js'
 import { Store } from '../store/store.js'
@@ -22,6 +22,8 @@ import { relationsOf, type Setup } from './setup.js'
 /** Probes come at a third of the allowed staleness, and at most this far apart. */
 const PROBE_INTERVAL_MAX_MS = 1_000
 const PROBE_INTERVAL_MIN_MS = 10
+/** How long a read waits for a proof of its own. While a huge transaction is applied, none can be had. */
+const PROOF_WAIT_MS = 1_000
 /** How long a probe's position may take to arrive: the next probe asks again. */
 const REACH_TIMEOUT_MS = 24 * 3600 * 1000
 
@@ -56,6 +58,8 @@ export class Generation {
   readonly #waiters: PositionWaiters
   readonly #prober: Prober
   #startedAt: string | null = null
+  /** Aborts when the generation ends; null before it runs. */
+  #until: AbortSignal | null = null
   /** Whether that was said already. */
   #isSynchronous = false
 
@@ -130,6 +134,7 @@ export class Generation {
   async run(signal: AbortSignal): Promise<never> {
     const ended = new AbortController()
     const until = AbortSignal.any([signal, ended.signal])
+    this.#until = until
     const end = (error: unknown): void => ended.abort(asError(error))
     await Promise.all([this.#stream(until).catch(end), this.#prober.run(until).catch(end)])
     this.#waiters.failAll(asError(until.reason))
@@ -151,9 +156,24 @@ export class Generation {
     )
   }
 
-  /** Asks the server now, and resolves when what it had committed is visible. */
-  prove(signal: AbortSignal): Promise<void> {
-    return this.#prober.prove(signal)
+  /**
+   * Asks the server now. Resolves when what it had committed is visible, or when that can't be had soon: what has been proven is the gate's
+   * to say. Rejects with the signal's reason when it aborts.
+   */
+  async prove(signal: AbortSignal | undefined): Promise<void> {
+    if (this.#until === null || this.#until.aborted) return
+    const { timers } = this.#context.options.runtime
+    // What the probe failed of, the generation's own next one meets as well, and tells.
+    const proof = this.#prober.prove(this.#until).catch(() => undefined)
+    let cancel: (() => void) | undefined
+    const enough = new Promise<void>(resolve => {
+      cancel = timers.after(PROOF_WAIT_MS, resolve)
+    })
+    try {
+      await unlessAborted(Promise.race([proof, enough]), signal)
+    } finally {
+      cancel?.()
+    }
   }
 
   /** Has the server flush what is committed but not sent: somebody waits for it. */
@@ -169,6 +189,7 @@ export class Generation {
       logger: options.logger,
       intervalMs: Math.max(PROBE_INTERVAL_MIN_MS, Math.min(third, PROBE_INTERVAL_MAX_MS)),
       target: {
+        serverVersion: setup.server.version,
         tableOids: setup.mappings.map(({ oid }) => oid),
         publication: setup.publication,
         applicationName: APPLICATION_NAME,

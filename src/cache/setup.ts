@@ -1,11 +1,12 @@
 import type pg from 'pg'
 import type { Relation } from '../change/relation.js'
 import { OptionError, SetupError } from '../errors.js'
-import { FINGERPRINT_SQL } from '../freshness/fingerprint.js'
+import { fingerprintSql } from '../freshness/fingerprint.js'
 import { readCatalog, type ServerFacts } from '../mapping/catalog.js'
 import type { TableMapping } from '../mapping/mapping.js'
 import { declaredTables, resolveMappings } from '../mapping/registry.js'
 import { CALLER_SESSION_SQL, type CallerSession } from '../mapping/session.js'
+import { unlessAborted } from '../runtime.js'
 import { connectError } from '../wire/connect-errors.js'
 import { ensurePublication } from '../wire/publication.js'
 import type { SessionPool } from '../wire/session-pool.js'
@@ -35,22 +36,13 @@ export async function callerSession(pool: pg.Pool, signal?: AbortSignal): Promis
   if (pool.ending) throw new OptionError('pool', 'it has been ended; give one that is in use.')
   try {
     const asked = pool.query<{ [K in keyof CallerSession]: string }>(CALLER_SESSION_SQL)
-    const { rows } = await (signal === undefined ? asked : unlessAborted(asked, signal))
+    // A pool can't be told to stop connecting, or waiting for a client.
+    const { rows } = await unlessAborted(asked, signal)
     return rows[0]!
   } catch (error) {
     signal?.throwIfAborted()
     throw connectError(error, { purpose: 'query', user: pool.options.user })
   }
-}
-
-/** Settles as `work` does, or with the signal's reason: a pool can't be told to stop connecting, or waiting for a client. */
-function unlessAborted<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
-  return new Promise((resolve, reject) => {
-    const onAbort = (): void => reject(signal.reason as Error)
-    if (signal.aborted) onAbort()
-    signal.addEventListener('abort', onAbort, { once: true })
-    work.then(resolve, reject).finally(() => signal.removeEventListener('abort', onAbort))
-  })
 }
 
 /**
@@ -77,7 +69,7 @@ export async function prepare(
       tables: mappings,
       ...(options.publication === undefined ? {} : { name: options.publication }),
     })
-    const [row] = await connection.query(`SELECT ${FINGERPRINT_SQL} AS fingerprint`, [
+    const [row] = await connection.query(`SELECT ${fingerprintSql(catalog.server.version)} AS fingerprint`, [
       `{${mappings.map(({ oid }) => oid).join(',')}}`,
       publication,
     ])

@@ -2,7 +2,7 @@ import { type Lsn, normaliseInsertLsn, parseLsn } from '../change/lsn.js'
 import { asError } from '../errors.js'
 import type { Logger } from '../observe.js'
 import { pause, type QueryConnection, type Runtime } from '../runtime.js'
-import { FINGERPRINT_SQL } from './fingerprint.js'
+import { fingerprintSql } from './fingerprint.js'
 
 /** How long a probe waits for its position before it nudges the server, once. */
 const NUDGE_AFTER_MS = 50
@@ -27,6 +27,8 @@ export interface ProbeAnswer {
 
 /** What a probe needs of the server it asks. */
 export interface ProbeTarget {
+  /** `server_version_num`. */
+  readonly serverVersion: number
   readonly tableOids: readonly number[]
   readonly publication: string
   readonly applicationName: string
@@ -50,8 +52,10 @@ export interface ProberOptions {
 }
 
 // On a standby the insert position can't be asked for; the answer is refused, but it is an answer.
-const PROBE_SQL = `SELECT CASE WHEN pg_is_in_recovery() THEN '0/0' ELSE pg_current_wal_insert_lsn() END AS position,
-  pg_postmaster_start_time() AS started, pg_is_in_recovery() AS recovering, ${FINGERPRINT_SQL} AS fingerprint,
+const probeSql = (
+  serverVersion: number,
+): string => `SELECT CASE WHEN pg_is_in_recovery() THEN '0/0' ELSE pg_current_wal_insert_lsn() END AS position,
+  pg_postmaster_start_time() AS started, pg_is_in_recovery() AS recovering, ${fingerprintSql(serverVersion)} AS fingerprint,
   EXISTS (SELECT FROM pg_catalog.pg_stat_replication
            WHERE application_name = $3 AND sync_state IN ('sync', 'quorum')) AS synchronous`
 
@@ -61,11 +65,13 @@ const PROBE_SQL = `SELECT CASE WHEN pg_is_in_recovery() THEN '0/0' ELSE pg_curre
  */
 export class Prober {
   readonly #options: ProberOptions
+  readonly #sql: string
   #inFlight: Promise<void> | null = null
   #nudgedMs = Number.NEGATIVE_INFINITY
 
   constructor(options: ProberOptions) {
     this.#options = options
+    this.#sql = probeSql(options.target.serverVersion)
   }
 
   /** Probes at each interval until `signal` aborts. Rejects only with what `check` threw. */
@@ -126,7 +132,7 @@ export class Prober {
     const { runtime, run, target } = this.#options
     return run(async session => {
       const askedMs = runtime.clock.monotonicMs()
-      const [row] = await session.query(PROBE_SQL, [
+      const [row] = await session.query(this.#sql, [
         `{${target.tableOids.join(',')}}`,
         target.publication,
         target.applicationName,

@@ -7,6 +7,7 @@ import {
   NotReadyError,
   OptionError,
   StaleError,
+  WaitTimeoutError,
 } from '../errors.js'
 import type { FreshnessGate } from '../freshness/gate.js'
 import type { Snapshot as StoreSnapshot } from '../store/snapshot.js'
@@ -32,7 +33,7 @@ export interface ReadContext {
   readonly onUnknown: 'throw' | 'database'
   /** Resolves when the token's position is visible. */
   readonly waitFor: (token: string, signal?: AbortSignal) => Promise<void>
-  /** Has the server asked for its position now, and resolves when that is visible. */
+  /** Has the server asked for its position now; resolves when that is visible, or can't be shown soon. */
   readonly prove: (signal?: AbortSignal) => Promise<void>
   /** Why no read may be answered any more, or null. */
   readonly closed: () => ClosedError | null
@@ -70,7 +71,15 @@ export class CacheTable<Row extends object> implements Table<Row> {
     const { closed, waitFor } = this.#context
     const gone = closed()
     if (gone !== null) throw gone
-    if (query.after !== undefined) await waitFor(query.after, query.signal)
+    if (query.after !== undefined) {
+      try {
+        await waitFor(query.after, query.signal)
+      } catch (error) {
+        // PostgreSQL itself is past every token.
+        if (!isNotReached(error) || (query.onStale ?? this.#context.onStale) !== 'database') throw error
+        return this.#fromDatabase(query)
+      }
+    }
     if (!(await this.#isFresh(query))) return this.#fromDatabase(query)
     const { live } = this.#source
     try {
@@ -96,8 +105,9 @@ export class CacheTable<Row extends object> implements Table<Row> {
     const { gate, maxStalenessMs, prove } = this.#context
     const bound = query.maxStaleness ?? maxStalenessMs
     if (gate.stalenessMs() <= bound) return true
-    // A bound that is tighter than the probes' interval is met by asking now.
-    if (bound < maxStalenessMs && gate.stalenessMs() <= maxStalenessMs) {
+    // A bound that is tighter than the probes' interval is met by asking now; the first proof may be one that had begun before.
+    const attempts = bound > 0 && bound < maxStalenessMs ? 2 : 0
+    for (let left = attempts; left > 0 && gate.stalenessMs() <= maxStalenessMs; left--) {
       await prove(query.signal)
       if (gate.stalenessMs() <= bound) return true
     }
@@ -140,6 +150,11 @@ function checkQuery({ mapping }: LiveTable, query: object): void {
   const { where } = query as { where?: unknown }
   if (typeof where !== 'object' || where === null)
     throw new KeyError(mapping.name, 'findUnique wants it in "where".')
+}
+
+/** Errors that say that memory has not come as far as a token. */
+function isNotReached(error: unknown): boolean {
+  return error instanceof NotReadyError || error instanceof WaitTimeoutError
 }
 
 /** Errors that say that memory can't answer, not that the question is wrong. */

@@ -77,7 +77,7 @@ async function refusal(
   expect(logger.lines.filter(line => SECRETS.some(secret => line.includes(secret)))).toEqual([])
   expect((runtime as { timersPending?: number }).timersPending).toBe(0)
   await until(() => openSockets() <= sockets, 'our sockets are closed')
-  await untilNothingIsLeft(admin)
+  await untilNothingIsLeft({ query: async sql => (await admin.query(sql)).rows })
   return error
 }
 

@@ -4,6 +4,7 @@ import pg from 'pg'
 import { onTestFinished } from 'vitest'
 import type { Cache, LocalReads, Logger } from '../../src/index.js'
 import { type Runtime, systemRuntime } from '../../src/runtime.js'
+import { createDatabase, type PostgresServer } from './postgres.js'
 
 const LOOK_EVERY_MS = 5
 const PATIENCE_MS = 20_000
@@ -32,6 +33,37 @@ export function poolOf(url: string, config: pg.PoolConfig = {}): pg.Pool {
   return pool
 }
 
+/** A database on a server of the test's own; its connections end with the test, so that no transaction outlives it. */
+export interface OwnDatabase {
+  readonly name: string
+  readonly url: string
+  /** Runs SQL on a connection that all calls share; returns the rows, as pg parses them. */
+  query<Row extends object = Record<string, unknown>>(
+    sql: string,
+    values?: readonly unknown[],
+  ): Promise<Row[]>
+  connect(): Promise<pg.Client>
+}
+
+export async function databaseOn(server: Pick<PostgresServer, 'url'>): Promise<OwnDatabase> {
+  const url = await createDatabase(server)
+  const connect = async (): Promise<pg.Client> => {
+    const client = new pg.Client({ connectionString: url })
+    client.on('error', () => undefined)
+    await client.connect()
+    onTestFinished(() => client.end())
+    return client
+  }
+  const shared = await connect()
+  return {
+    name: new URL(url).pathname.slice(1),
+    url,
+    connect,
+    query: async (sql, values) =>
+      (await shared.query(sql, values === undefined ? undefined : [...values])).rows,
+  }
+}
+
 /** A logger that keeps its lines. */
 export function recordingLogger(): Logger & { readonly lines: string[] } {
   const lines: string[] = []
@@ -56,8 +88,8 @@ export function rowsByKey<Row extends object>(
 }
 
 /** What of ours is on the server: slots of this database, and sessions that call themselves walcache's. */
-export async function leftOnServer(client: Pick<pg.Client, 'query'>): Promise<string[]> {
-  const { rows } = await client.query<{ what: string }>(
+export async function leftOnServer(db: Pick<OwnDatabase, 'query'>): Promise<string[]> {
+  const rows = await db.query<{ what: string }>(
     `select 'slot ' || slot_name as what from pg_replication_slots where database = current_database()
      union all
      select 'session ' || pid || ' ' || state || ' ' || query from pg_stat_activity
@@ -67,10 +99,10 @@ export async function leftOnServer(client: Pick<pg.Client, 'query'>): Promise<st
 }
 
 /** Resolves when nothing of ours is on the server: a session that was cut is gone a moment later. */
-export async function untilNothingIsLeft(client: Pick<pg.Client, 'query'>): Promise<void> {
+export async function untilNothingIsLeft(db: Pick<OwnDatabase, 'query'>): Promise<void> {
   let left: string[] = []
   const gone = async (): Promise<boolean> => {
-    left = await leftOnServer(client)
+    left = await leftOnServer(db)
     return left.length === 0
   }
   await until(gone, 'nothing is left on the server', 5_000).catch((error: unknown) => {

@@ -1,0 +1,484 @@
+import net from 'node:net'
+import pg from 'pg'
+import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest'
+import {
+  type Cache,
+  ClosedError,
+  defineTable,
+  type LoadProgress,
+  NotReadyError,
+  openCache,
+  type OpenCacheOptions,
+} from '../../src/index.js'
+import {
+  caughtUp,
+  countingRuntime,
+  databaseOn,
+  openSockets,
+  type OwnDatabase,
+  poolOf,
+  recordingLogger,
+  until,
+  untilNothingIsLeft,
+} from '../support/cache.js'
+import { type PostgresServer, startPostgres } from '../support/postgres.js'
+
+const users = defineTable<{ id: number; name: string }>({ name: 'users' })
+
+// Of its own: open transactions here would hold up the slots of others.
+let server: PostgresServer
+beforeAll(async () => {
+  server = await startPostgres()
+})
+afterAll(() => server[Symbol.asyncDispose]())
+
+async function usersDatabase(rows = 3): Promise<OwnDatabase> {
+  const db = await databaseOn(server)
+  await db.query('create table users (id int primary key, name text)')
+  await db.query(`insert into users select i, 'user ' || i from generate_series(1, $1::int) i`, [rows])
+  return db
+}
+
+/** What has to be as it was before a cache was opened. */
+async function ledger(
+  db: OwnDatabase,
+): Promise<{ settled(): Promise<void>; runtime: ReturnType<typeof countingRuntime> }> {
+  const sockets = openSockets()
+  const runtime = countingRuntime()
+  return {
+    runtime,
+    async settled() {
+      expect(runtime.timersPending).toBe(0)
+      await until(() => openSockets() <= sockets, 'our sockets are closed')
+      await untilNothingIsLeft(db)
+    },
+  }
+}
+
+/** A transaction that has written and is still open: a slot waits for it. Returns what ends it. */
+async function openWriter(db: OwnDatabase): Promise<() => Promise<void>> {
+  const writer = await db.connect()
+  await writer.query('begin')
+  await writer.query('create table something (id int)')
+  return async () => void (await writer.query('rollback'))
+}
+
+const slotIsWaiting = (db: OwnDatabase) => async (): Promise<boolean> => {
+  const slots = await db.query(
+    `select from pg_replication_slots where database = $1 and active and confirmed_flush_lsn is null`,
+    [db.name],
+  )
+  return slots.length === 1
+}
+
+describe('closing', () => {
+  test('the end of an `await using` block leaves nothing behind', async () => {
+    const db = await usersDatabase()
+    const { runtime, settled } = await ledger(db)
+    const pool = poolOf(db.url)
+    const signal = new AbortController().signal
+    {
+      await using cache = await openCache({ pool, entities: [users], runtime, signal })
+      expect(cache.state).toBe('live')
+      expect(cache.table(users).local.size).toBe(3)
+    }
+    await pool.end()
+    await settled()
+  })
+
+  test('it may be closed again and again, at the same time and later', async () => {
+    const db = await usersDatabase()
+    const { runtime, settled } = await ledger(db)
+    const pool = poolOf(db.url)
+    const cache = await openCache({ pool, entities: [users], runtime })
+    await Promise.all([cache.close(), cache.close(), cache[Symbol.asyncDispose]()])
+    expect(cache.state).toBe('closed')
+    await cache.close()
+    await pool.end()
+    await settled()
+  })
+
+  test('every way to read says afterwards that the cache is closed', async () => {
+    const db = await usersDatabase()
+    const cache = await openCache({ pool: poolOf(db.url), entities: [users] })
+    const table = cache.table(users)
+    const { local } = table
+    expect(local.get(1)?.name).toBe('user 1')
+    const token = await cache.token()
+    const snapshot = cache.snapshot()
+    const readBefore = snapshot.table(users).local
+    const iteration = local[Symbol.iterator]()
+    iteration.next()
+    const changes = table.changes()
+    const nextChange = changes.next()
+    const waiting = cache
+      .waitFor(token.replace(/\.[0-9a-z]+$/, '.3zzzzzzzzzz'))
+      .catch((error: unknown) => error)
+    await cache.close()
+
+    for (const read of [
+      () => local.get(1),
+      () => local.getMany([1, 2]),
+      () => local.has(1),
+      () => local.size,
+      () => [...local],
+      () => iteration.next(),
+      () => readBefore.get(1),
+      () => readBefore.size,
+      () => snapshot.table(users).local.get(2),
+      () => cache.snapshot(),
+      () => cache.position,
+      () => table.changes(),
+    ])
+      expect(read).toThrow(ClosedError)
+    for (const read of [
+      () => table.findUnique({ where: { id: 1 } }),
+      () => table.findUnique({ where: { id: 1 }, onStale: 'serve', onUnknown: 'database' }),
+      () => table.findUniqueOrThrow({ where: { id: 1 } }),
+      () => snapshot.table(users).findUnique({ where: { id: 1 } }),
+      () => cache.token(),
+      () => cache.waitFor(token),
+    ])
+      await expect(read()).rejects.toBeInstanceOf(ClosedError)
+    expect(await nextChange).toEqual({ done: true, value: undefined })
+    expect(await changes.next()).toEqual({ done: true, value: undefined })
+    snapshot.close()
+    expect(await waiting).toBeInstanceOf(ClosedError)
+    expect(cache.health().state).toBe('closed')
+    expect(cache.health().openSnapshots).toBe(0)
+  })
+
+  test('it does not wait for reads that PostgreSQL has not answered', async () => {
+    const db = await usersDatabase()
+    const locker = await db.connect()
+    const { runtime, settled } = await ledger(db)
+    const pool = poolOf(db.url)
+    const cache = await openCache({ pool, entities: [users], runtime })
+    await locker.query('begin')
+    await locker.query('lock table users')
+    const reads = Array.from({ length: 20 }, (_, id) =>
+      cache
+        .table(users)
+        .findUnique({ where: { id }, maxStaleness: 0, onStale: 'database' })
+        .catch((error: unknown) => error),
+    )
+    await until(() => cache.health().databaseRunning > 0, 'reads wait for the lock')
+    await cache.close()
+    for (const read of reads) expect(await read).toBeInstanceOf(ClosedError)
+    await locker.query('rollback')
+    await pool.end()
+    await settled()
+  })
+})
+
+describe('a start that is aborted', () => {
+  /** Opens a cache, aborts when `ready` says so, and expects the signal's own reason, soon, and nothing left. */
+  async function aborted(
+    db: OwnDatabase,
+    options: Partial<OpenCacheOptions>,
+    reached: (controller: AbortController) => Promise<unknown>,
+    release: () => Promise<void> = async () => undefined,
+  ): Promise<void> {
+    const { runtime, settled } = await ledger(db)
+    const pool = options.pool ?? poolOf(db.url)
+    const controller = new AbortController()
+    const opening = openCache({ pool, entities: [users], runtime, signal: controller.signal, ...options })
+    const outcome = opening.then(
+      async cache => {
+        await cache.close()
+        return 'opened'
+      },
+      (error: unknown) => error,
+    )
+    await reached(controller)
+    const reason = new Error('Enough.')
+    controller.abort(reason)
+    let is: unknown
+    void outcome.then(value => {
+      is = value
+    })
+    await until(() => is !== undefined, 'the abort has been answered', 5_000)
+    expect(is === 'opened' || is === controller.signal.reason).toBe(true)
+    await release()
+    if (!pool.ended) await pool.end()
+    await settled()
+    if (options.pool === undefined) expect(is).toBe(controller.signal.reason)
+  }
+
+  test('before it began connects to nothing', async () => {
+    const db = await usersDatabase()
+    const pool = poolOf(db.url)
+    const reason = new Error('Never mind.')
+    const opening = openCache({ pool, entities: [users], signal: AbortSignal.abort(reason) })
+    await expect(opening).rejects.toBe(reason)
+    expect(pool.totalCount).toBe(0)
+  })
+
+  test('while the pool connects to a host that says nothing', async () => {
+    const db = await usersDatabase()
+    const connected: net.Socket[] = []
+    const silent = net.createServer(socket => connected.push(socket.on('error', () => undefined)))
+    await new Promise<void>(resolve => silent.listen(0, '127.0.0.1', resolve))
+    onTestFinished(() => void silent.close())
+    const pool = new pg.Pool({ host: '127.0.0.1', port: (silent.address() as net.AddressInfo).port })
+    pool.on('error', () => undefined)
+    const hangUp = async (): Promise<void> => connected.forEach(socket => socket.destroy())
+    await aborted(db, { pool }, () => until(() => connected.length > 0, 'it has connected'), hangUp)
+  })
+
+  test('while the application holds all clients of its pool', async () => {
+    const db = await usersDatabase()
+    const pool = poolOf(db.url, { max: 1 })
+    const client = await pool.connect()
+    await aborted(
+      db,
+      { pool },
+      () => until(() => pool.waitingCount === 1, 'the cache waits in line'),
+      async () => client.release(),
+    )
+  })
+
+  test('while the catalogue’s answer waits for a lock', async () => {
+    const db = await usersDatabase()
+    const locker = await db.connect()
+    await locker.query('begin')
+    await locker.query('lock table users')
+    const waits = async (): Promise<boolean> =>
+      (
+        await db.query(
+          `select from pg_stat_activity where datname = $1 and application_name = 'walcache' and wait_event_type = 'Lock'`,
+          [db.name],
+        )
+      ).length > 0
+    await aborted(
+      db,
+      {},
+      () => until(waits, 'the catalogue is being asked'),
+      async () => void (await locker.query('rollback')),
+    )
+  })
+
+  test('while the publication waits for a lock', async () => {
+    const db = await usersDatabase()
+    const locker = await db.connect()
+    await locker.query('begin')
+    await locker.query('lock table users in share update exclusive mode')
+    const waits = async (): Promise<boolean> =>
+      (
+        await db.query(
+          `select from pg_stat_activity where datname = $1 and application_name = 'walcache' and query ilike 'create publication%'
+             and wait_event_type = 'Lock'`,
+          [db.name],
+        )
+      ).length > 0
+    await aborted(
+      db,
+      {},
+      () => until(waits, 'the publication waits'),
+      async () => void (await locker.query('rollback')),
+    )
+    expect(await db.query('select from pg_publication')).toEqual([])
+  })
+
+  test('while the slot waits for a transaction that is still open, and stays open', async () => {
+    const db = await usersDatabase()
+    const endWriter = await openWriter(db)
+    await aborted(db, {}, () => until(slotIsWaiting(db), 'the slot waits'))
+    await endWriter()
+  })
+
+  /** Resolves when a load has come as far as `isThere` says. */
+  function progress(isThere: (progress: LoadProgress) => boolean): {
+    onProgress: (progress: LoadProgress) => void
+    reached: () => Promise<void>
+  } {
+    let resolve: () => void
+    const reached = new Promise<void>(done => {
+      resolve = done
+    })
+    return { onProgress: at => isThere(at) && resolve(), reached: () => reached }
+  }
+
+  test('when the load begins', async () => {
+    const { onProgress, reached } = progress(() => true)
+    await aborted(await usersDatabase(), { onProgress }, reached)
+  })
+
+  test('in the middle of a table', async () => {
+    const { onProgress, reached } = progress(({ rows, tablesDone }) => rows > 0 && tablesDone === 0)
+    await aborted(await usersDatabase(300_000), { onProgress }, reached)
+  })
+
+  test('between the load and the first proof that it is fresh', async () => {
+    const { onProgress, reached } = progress(({ tablesDone }) => tablesDone === 1)
+    await aborted(await usersDatabase(), { onProgress }, reached)
+  })
+
+  test('at any moment, over and over', async () => {
+    const db = await usersDatabase(20_000)
+    const pool = poolOf(db.url)
+    const { runtime, settled } = await ledger(db)
+    const outcomes = new Set<string>()
+    // Golden-ratio steps: moments spread evenly over the time that a start takes.
+    for (let i = 0; i < 25; i++) {
+      const controller = new AbortController()
+      const delayMs = ((i * 0.618) % 1) * 250
+      const timer = setTimeout(() => controller.abort(), delayMs)
+      try {
+        const cache = await openCache({ pool, entities: [users], runtime, signal: controller.signal })
+        await cache.close()
+        outcomes.add('opened')
+      } catch (error) {
+        expect(error).toBe(controller.signal.reason)
+        outcomes.add('aborted')
+      }
+      clearTimeout(timer)
+    }
+    expect(outcomes).toContain('aborted')
+    await pool.end()
+    await settled()
+  })
+})
+
+test('a signal that aborts later closes the cache', async () => {
+  const db = await usersDatabase()
+  const { runtime, settled } = await ledger(db)
+  const pool = poolOf(db.url)
+  const controller = new AbortController()
+  const cache = await openCache({ pool, entities: [users], runtime, signal: controller.signal })
+  controller.abort()
+  expect(cache.state).toBe('closed')
+  expect(() => cache.table(users).local.get(1)).toThrow(ClosedError)
+  await cache.close()
+  await pool.end()
+  await settled()
+})
+
+describe('a cache that does not wait for its load', () => {
+  async function starting(db: OwnDatabase, options: Partial<OpenCacheOptions> = {}): Promise<Cache> {
+    const cache = await openCache({ pool: poolOf(db.url), entities: [users], wait: false, ...options })
+    await until(slotIsWaiting(db), 'the slot waits')
+    return cache
+  }
+
+  test('asks PostgreSQL until it is loaded, and then answers from memory', async () => {
+    const db = await usersDatabase()
+    const token = await (async () => {
+      await using other = await openCache({ pool: poolOf(db.url), entities: [users] })
+      return await other.token()
+    })()
+    const endWriter = await openWriter(db)
+    await using cache = await starting(db)
+    const table = cache.table(users)
+    expect(cache.state).toBe('starting')
+    expect(() => table.local.get(1)).toThrow(NotReadyError)
+    expect(() => table.local.size).toThrow(NotReadyError)
+    expect(() => [...table.local]).toThrow(NotReadyError)
+    expect(() => cache.snapshot()).toThrow(NotReadyError)
+    expect(() => cache.position).toThrow(NotReadyError)
+    expect(() => table.changes()).toThrow(NotReadyError)
+    expect(await table.findUnique({ where: { id: 1 } })).toEqual({ id: 1, name: 'user 1' })
+    expect(await table.findUnique({ where: { id: 99 } })).toBeNull()
+    expect(await table.findUnique({ where: { id: 1 }, after: token })).toEqual({ id: 1, name: 'user 1' })
+    await expect(table.findUnique({ where: { id: 1 }, onStale: 'throw' })).rejects.toThrow(
+      /CACHE_STALE|unknown age/,
+    )
+    const { state, lsn, stalenessMs } = cache.health()
+    expect({ state, lsn, stalenessMs }).toEqual({ state: 'starting', lsn: null, stalenessMs: Infinity })
+
+    await endWriter()
+    await cache.ready()
+    expect(cache.state).toBe('live')
+    expect(table.local.get(1)).toEqual({ id: 1, name: 'user 1' })
+    await db.query(`update users set name = 'Ada' where id = 1`)
+    await caughtUp(cache)
+    expect(table.local.get(1)?.name).toBe('Ada')
+  })
+
+  test('may be closed before it is loaded', async () => {
+    const db = await usersDatabase()
+    const endWriter = await openWriter(db)
+    const { runtime, settled } = await ledger(db)
+    const pool = poolOf(db.url)
+    const cache = await starting(db, { runtime, pool })
+    const ready = cache.ready().catch((error: unknown) => error)
+    await cache.close()
+    expect(await ready).toBeInstanceOf(ClosedError)
+    await expect(cache.ready()).rejects.toBeInstanceOf(ClosedError)
+    expect(() => cache.table(users).local.get(1)).toThrow(ClosedError)
+    await endWriter()
+    await pool.end()
+    await settled()
+  })
+
+  test('tells by ready(), its state and every read that it failed', async () => {
+    const db = await usersDatabase()
+    const endWriter = await openWriter(db)
+    await using cache = await starting(db)
+    await db.query('alter table users drop column name cascade, add column nickname text')
+    await db.query('alter table users rename to people')
+    await endWriter()
+    const failure = await cache.ready().catch((error: unknown) => error)
+    expect(failure).toBeInstanceOf(ClosedError)
+    expect((failure as ClosedError).cause).toMatchObject({ code: 'CACHE_SETUP' })
+    expect(cache.state).toBe('failed')
+    expect(cache.health().lastError).toMatchObject({ code: 'CACHE_SETUP' })
+    await expect(cache.table(users).findUnique({ where: { id: 1 } })).rejects.toBe(failure)
+  })
+})
+
+describe('what the application does to it', () => {
+  const cutStream = (db: OwnDatabase) =>
+    db.query('select pg_terminate_backend(active_pid) from pg_replication_slots where database = $1', [
+      db.name,
+    ])
+
+  test('the pool may be ended: the cache has connections of its own, and makes new ones', async () => {
+    const db = await usersDatabase()
+    const pool = poolOf(db.url)
+    await using cache = await openCache({ pool, entities: [users] })
+    await pool.end()
+    await cutStream(db)
+    await until(() => cache.health().reconnects > 0 && cache.state === 'live', 'it has connected anew')
+    await db.query(`update users set name = 'Ada' where id = 1`)
+    await caughtUp(cache)
+    expect(cache.table(users).local.get(1)?.name).toBe('Ada')
+  })
+
+  test.each([
+    [
+      'throw',
+      () => {
+        throw new Error('The listener broke.')
+      },
+    ],
+    ['return a promise that rejects', () => Promise.reject(new Error('The listener broke.'))],
+  ])('listeners that %s break nothing', async (_how, listener: () => unknown) => {
+    const db = await usersDatabase()
+    const warnings: string[] = []
+    const onWarning = (warning: Error): void => void warnings.push(warning.message)
+    process.on('warning', onWarning)
+    onTestFinished(() => void process.off('warning', onWarning))
+    const logger = { debug: listener, info: listener, warn: listener, error: listener }
+    const cache = await openCache({ pool: poolOf(db.url), entities: [users], logger, onProgress: listener })
+    await cutStream(db)
+    await until(() => cache.health().reconnects > 0 && cache.state === 'live', 'it has connected anew')
+    await db.query(`update users set name = 'Ada' where id = 1`)
+    await caughtUp(cache)
+    expect(cache.table(users).local.get(1)?.name).toBe('Ada')
+    await db.query('alter table users rename to people')
+    await until(() => cache.state === 'failed', 'it has failed, as it has to')
+    await cache.close()
+    expect(warnings.some(warning => warning.includes('The listener broke.'))).toBe(true)
+  })
+
+  test('a logger is told what matters, and never twice the same way of a state', async () => {
+    const db = await usersDatabase()
+    const logger = recordingLogger()
+    await using cache = await openCache({ pool: poolOf(db.url), entities: [users], logger })
+    await cutStream(db)
+    await until(() => cache.health().reconnects > 0 && cache.state === 'live', 'it has connected anew')
+    expect(logger.lines.filter(line => line.startsWith('warn:'))).toHaveLength(1)
+    expect(logger.lines.filter(line => line.startsWith('info: Loaded'))).toHaveLength(2)
+  })
+})
