@@ -99,9 +99,11 @@ export class Generation {
   static async load(context: GenerationContext, signal: AbortSignal): Promise<Generation> {
     const { options, connections, sessions, setup } = context
     const { runtime, logger } = options
-    const decoder = decoders[options.decoder]<BoundRelation>({
+    const makeDecoder = await decoders[options.decoder].load()
+    const decoder = makeDecoder<BoundRelation>({
       publication: setup.publication,
       relations: relationsOf(setup.mappings),
+      numbersAsText: setup.numbersAsText,
     })
     const source = await openSlotSource(connections, runtime, { decoder, logger }, signal)
     try {

@@ -1,6 +1,7 @@
 import { totalmem } from 'node:os'
 import type pg from 'pg'
 import type { LoadProgress } from '../apply/load.js'
+import type { Assumptions, DecoderLimits } from '../change/limits.js'
 import { type DecoderName, decoders } from '../decode/index.js'
 import { OptionError } from '../errors.js'
 import { isolated, isolatedLogger, type Logger, silentLogger } from '../observe.js'
@@ -23,8 +24,12 @@ export interface OpenCacheOptions {
   readonly replication?: ConnectionSource
   /** How many sessions of its own walcache has at most, besides the replication connection. Default 4, at least 2. */
   readonly connections?: number
-  /** The output plugin. Default 'pgoutput', which every PostgreSQL has. */
+  /** The output plugin. Default 'pgoutput', which every PostgreSQL has; what the others can't carry is refused, see docs/decoders.md. */
   readonly decoder?: DecoderName
+  /** With 'wal2json': allow float4, float8 and numeric columns, although NaN and the infinities arrive as NULL. You vouch that none is stored. */
+  readonly assumeFinite?: boolean
+  /** With a decoder that does not carry TRUNCATE: allow it all the same. You vouch that no mapped table is truncated. */
+  readonly assumeNoTruncate?: boolean
   /**
    * A publication of yours, which is only checked. Without it there is one named "walcache", shared by all applications on the
    * database, created and added to as needed.
@@ -67,6 +72,7 @@ export interface ResolvedOptions {
   readonly replication: ConnectionSource | undefined
   readonly connections: number
   readonly decoder: DecoderName
+  readonly assumed: Assumptions
   readonly publication: string | undefined
   readonly maxStalenessMs: number
   readonly onStaleLocal: 'throw' | 'serve'
@@ -92,6 +98,8 @@ const KNOWN: ReadonlySet<string> = new Set([
   'replication',
   'connections',
   'decoder',
+  'assumeFinite',
+  'assumeNoTruncate',
   'publication',
   'slot',
   'maxStaleness',
@@ -140,6 +148,7 @@ export function resolveOptions(options: OpenCacheOptions): ResolvedOptions {
     replication: options.replication,
     connections: integer('connections', options.connections, 4, 2, 64),
     decoder: oneOf('decoder', decoder, Object.keys(decoders) as DecoderName[]),
+    assumed: assumptions(options, decoder),
     publication: options.publication,
     maxStalenessMs: number('maxStaleness', options.maxStaleness, 10_000, 1, Number.POSITIVE_INFINITY),
     onStaleLocal: oneOf('onStale.local', onStale.local ?? 'throw', ['throw', 'serve']),
@@ -178,6 +187,23 @@ function nested<T extends object>(
     if (!known.includes(part as keyof T))
       throw new OptionError(`${option}.${part}`, 'there is no such option.')
   return given
+}
+
+/** What is vouched for has to matter: an assumption that the decoder does not need says that something was misunderstood. */
+function assumptions(
+  { assumeFinite = false, assumeNoTruncate = false }: OpenCacheOptions,
+  decoder: DecoderName,
+): Assumptions {
+  const { truncate, lostTypes }: DecoderLimits = decoders[decoder].limits
+  const needsFinite = lostTypes.some(({ onlyNonFinite }) => onlyNonFinite)
+  assumption('assumeFinite', assumeFinite, needsFinite, `decoder '${decoder}' loses no NaN and no infinity.`)
+  assumption('assumeNoTruncate', assumeNoTruncate, !truncate, `decoder '${decoder}' carries TRUNCATE.`)
+  return { finite: assumeFinite, noTruncate: assumeNoTruncate }
+}
+
+function assumption(option: string, given: boolean, isNeeded: boolean, otherwise: string): void {
+  if (typeof given !== 'boolean') throw new OptionError(option, 'give true or false.')
+  if (given && !isNeeded) throw new OptionError(option, `leave it out: ${otherwise}`)
 }
 
 function checkSlot(slot: unknown): void {

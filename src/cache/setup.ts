@@ -1,14 +1,18 @@
 import type pg from 'pg'
+import type { DecoderLimits } from '../change/limits.js'
 import type { Relation } from '../change/relation.js'
-import { OptionError, SetupError } from '../errors.js'
+import { decoders } from '../decode/index.js'
+import { OptionError, SetupError, type SetupProblem } from '../errors.js'
 import { fingerprintSql } from '../freshness/fingerprint.js'
-import { readCatalog, type ServerFacts } from '../mapping/catalog.js'
+import { type Catalog, readCatalog, type ServerFacts } from '../mapping/catalog.js'
 import type { TableMapping } from '../mapping/mapping.js'
 import { declaredTables, resolveMappings } from '../mapping/registry.js'
 import { CALLER_SESSION_SQL, type CallerSession } from '../mapping/session.js'
 import { unlessAborted } from '../runtime.js'
+import type { QueryConnection } from '../runtime.js'
 import { connectError } from '../wire/connect-errors.js'
-import { ensurePublication } from '../wire/publication.js'
+import { ensurePublication, narrowedTables } from '../wire/publication.js'
+import { pluginHasOption, temporarySlotName } from '../wire/slot.js'
 import type { SessionPool } from '../wire/session-pool.js'
 import type { ResolvedOptions } from './options.js'
 
@@ -16,7 +20,10 @@ import type { ResolvedOptions } from './options.js'
 export interface Setup {
   readonly mappings: readonly TableMapping[]
   readonly server: ServerFacts
+  /** Empty where the decoder needs none. */
   readonly publication: string
+  /** Whether the output plugin is to send numbers as text: nothing of them is lost then. */
+  readonly numbersAsText: boolean
   /** What the tables look like: a generation is good as long as this does not change. */
   readonly fingerprint: string
 }
@@ -58,23 +65,69 @@ export async function prepare(
 ): Promise<Setup> {
   return sessions.run(async connection => {
     const catalog = await readCatalog(connection, declaredTables(options.entities))
+    const decoder: DecoderLimits = decoders[options.decoder].limits
+    const numbersAsText = await sendsNumbersAsText(connection, options, catalog)
     const { mappings, problems, warnings } = resolveMappings(options.entities, catalog, {
-      decoder: options.decoder,
+      decoder,
+      assumed: { ...options.assumed, finite: options.assumed.finite || numbersAsText },
       parserFor: parsersOf(options.pool),
       session,
     })
     for (const warning of warnings) options.logger.warn(warning)
     if (problems.length > 0) throw new SetupError(problems)
-    const { name: publication } = await ensurePublication(connection, {
-      tables: mappings,
-      ...(options.publication === undefined ? {} : { name: options.publication }),
-    })
+    const publication = await publicationFor(connection, options.publication, mappings, decoder)
     const [row] = await connection.query(`SELECT ${fingerprintSql(catalog.server.version)} AS fingerprint`, [
       `{${mappings.map(({ oid }) => oid).join(',')}}`,
       publication,
     ])
-    return { mappings, server: catalog.server, publication, fingerprint: row!['fingerprint']! }
+    return { mappings, server: catalog.server, publication, numbersAsText, fingerprint: row!['fingerprint']! }
   }, signal)
+}
+
+/**
+ * Whether the server's output plugin can send numbers as text; asked only where it matters, since the answer takes a slot.
+ *
+ * @throws {SlotError} @throws {SetupError}
+ */
+async function sendsNumbersAsText(
+  connection: QueryConnection,
+  { decoder, assumed, runtime }: ResolvedOptions,
+  { tables }: Catalog,
+): Promise<boolean> {
+  const { lostTypes, textNumbersOption }: DecoderLimits = decoders[decoder].limits
+  if (textNumbersOption === null || assumed.finite) return false
+  const oids = lostTypes.flatMap(types => (types.onlyNonFinite ? types.oids : []))
+  if (!tables.some(({ columns }) => columns.some(({ typeOid }) => oids.includes(typeOid)))) return false
+  return pluginHasOption(connection, {
+    slot: temporarySlotName(runtime.random),
+    plugin: decoder,
+    option: textNumbersOption,
+  })
+}
+
+/** The publication that the decoder streams by; empty if it heeds none. One that is named is checked in any case. */
+async function publicationFor(
+  connection: QueryConnection,
+  name: string | undefined,
+  tables: readonly TableMapping[],
+  { decoder, publications }: DecoderLimits,
+): Promise<string> {
+  if (!publications && name === undefined) return ''
+  if (!publications && name !== undefined) {
+    const narrowed = await narrowedTables(connection, name, tables)
+    if (narrowed.length > 0) throw new SetupError(narrowed.map(table => notHeeded(table, name, decoder)))
+  }
+  return (await ensurePublication(connection, { tables, ...(name === undefined ? {} : { name }) })).name
+}
+
+function notHeeded(table: string, publication: string, decoder: string): SetupProblem {
+  return {
+    kind: 'decoder-publication',
+    table,
+    message:
+      `publication "${publication}" has a row filter or column list for it, which ${decoder} does not heed: every row and column would ` +
+      "be sent. Use decoder 'pgoutput', or leave the option publication out.",
+  }
 }
 
 function parsersOf(pool: pg.Pool): (typeOid: number) => (text: string) => unknown {

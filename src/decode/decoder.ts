@@ -1,4 +1,5 @@
 import type { ChangeSink } from '../change/change.js'
+import type { DecoderLimits } from '../change/limits.js'
 import type { Relation } from '../change/relation.js'
 
 /** What a decoder has to know about the stream before it begins. */
@@ -7,6 +8,8 @@ export interface DecoderContext {
   readonly publication: string
   /** The tables wanted, as the catalogue has them, for output plugins that name tables or don't announce their shape. */
   readonly relations: readonly Relation[]
+  /** Whether wal2json is to send numbers as text: it can from 2.6 on, and then NaN and the infinities are not lost. */
+  readonly numbersAsText?: boolean
 }
 
 /**
@@ -39,5 +42,12 @@ export interface Decoder<B> {
   reset(): void
 }
 
-/** A decoder's constructor, as the list of decoders holds it. */
+/** Makes a decoder for one stream. */
 export type DecoderFactory = <B>(context: DecoderContext) => Decoder<B>
+
+/** A decoder as the list of decoders holds it. */
+export interface DecoderKind {
+  readonly limits: DecoderLimits
+  /** Gets what the decoder needs: whatever is not loaded before somebody chooses it. */
+  load(): Promise<DecoderFactory>
+}

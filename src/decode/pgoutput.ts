@@ -9,6 +9,7 @@ import {
   type ValueKind,
 } from '../change/change.js'
 import { type Lsn, lsnFromHalves } from '../change/lsn.js'
+import type { DecoderLimits } from '../change/limits.js'
 import type { Relation, RelationColumn, ReplicaIdentity } from '../change/relation.js'
 import { DecodeError } from '../errors.js'
 import type { Decoder, DecoderContext } from './decoder.js'
@@ -50,6 +51,18 @@ const IDENTITIES = new Map<number, ReplicaIdentity>([
   [0x66, 'full'],
   [0x69, 'index'],
 ])
+
+export const pgoutputLimits: DecoderLimits = {
+  decoder: 'pgoutput',
+  truncate: true,
+  messages: true,
+  // From 18 on a publication may carry them; ours does not ask for it.
+  generatedStored: false,
+  publications: true,
+  convertsEncoding: true,
+  lostTypes: [],
+  textNumbersOption: null,
+}
 
 /** A relation as announced, and what its tuples need, prepared once. */
 interface Announced<B> {

@@ -1,20 +1,31 @@
+import type { Assumptions, DecoderLimits } from '../change/limits.js'
 import type { SetupProblem } from '../errors.js'
 import type { Catalog, CatalogColumn, CatalogTable, TableName } from './catalog.js'
 import type { DeclaredColumn, Declaration } from './declaration.js'
 import { declarationOf, notDeclaredProblem } from './declared.js'
 import type { MappedColumn, TableMapping } from './mapping.js'
 import { columnFor, nearest, propertyFor } from './names.js'
-import { type DecoderName, serverProblems, serverWarnings } from './server.js'
+import { serverProblems, serverWarnings } from './server.js'
 import { type CallerSession, sessionProblems, sessionWarnings } from './session.js'
-import { columnProblems, sameNames, type TableProblem, tableProblems } from './table-check.js'
+import {
+  columnProblems,
+  decoderProblems,
+  sameNames,
+  type TableProblem,
+  tableProblems,
+} from './table-check.js'
 
 export interface ResolveOptions {
-  readonly decoder: DecoderName
+  readonly decoder: DecoderLimits
+  /** What of the decoder's limits the user has taken on. Default: nothing. */
+  readonly assumed?: Assumptions
   /** The caller's own `pg` text parser for a type. */
   readonly parserFor: (typeOid: number) => (text: string) => unknown
   /** The caller's own session settings; not checked where absent. */
   readonly session?: CallerSession
 }
+
+const NOTHING_ASSUMED: Assumptions = { finite: false, noTruncate: false }
 
 export interface Resolution {
   /** One for each declaration without a problem. */
@@ -39,7 +50,7 @@ export function resolveMappings(
   options: ResolveOptions,
 ): Resolution {
   const problems: SetupProblem[] = serverProblems(catalog.server, options.decoder)
-  const warnings = serverWarnings(catalog.server, options.decoder)
+  const warnings = serverWarnings(catalog.server)
   if (options.session !== undefined) {
     problems.push(...sessionProblems(options.session))
     warnings.push(...sessionWarnings(options.session))
@@ -104,11 +115,16 @@ function resolveTable(declaration: Declaration, catalog: Catalog, options: Resol
   )
   if (table === undefined) return { mapping: null, problems: [missingTable(declaration, catalog)] }
 
-  const problems = [...boundedTable(declaration), ...tableProblems(table, declaration)]
+  const { decoder, assumed = NOTHING_ASSUMED } = options
+  const problems = [
+    ...boundedTable(declaration),
+    ...tableProblems(table, declaration),
+    ...decoderProblems(decoder, assumed),
+  ]
   const { columns, problems: unmapped } = mapColumns(declaration, table)
   problems.push(...unmapped)
   for (const { property, source } of columns)
-    problems.push(...columnProblems(source, property, table, options.decoder))
+    problems.push(...columnProblems(source, property, table, decoder, assumed))
   const { key, problems: keyless } = mapKey(declaration, table, columns)
   const { indexes, problems: indexless } = mapIndexes(declaration, columns)
   problems.push(...keyless, ...indexless)

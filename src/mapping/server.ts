@@ -1,7 +1,6 @@
+import type { DecoderLimits } from '../change/limits.js'
 import type { SetupProblem } from '../errors.js'
 import type { ServerFacts } from './catalog.js'
-
-export type DecoderName = 'pgoutput' | 'wal2json' | 'decoderbufs'
 
 const VERSION_MIN = 140000
 
@@ -9,7 +8,10 @@ const VERSION_MIN = 140000
 const MINOR_RECOMMENDED: Readonly<Record<number, number>> = { 14: 18, 15: 13, 16: 9, 17: 5 }
 
 /** What keeps the cache from starting on this server, whatever the tables are. */
-export function serverProblems(server: ServerFacts, decoder: DecoderName): SetupProblem[] {
+export function serverProblems(
+  server: ServerFacts,
+  { decoder, convertsEncoding }: DecoderLimits,
+): SetupProblem[] {
   const problems: SetupProblem[] = []
   const add = (kind: string, message: string): void => void problems.push({ kind, message })
   if (server.version < VERSION_MIN) {
@@ -36,7 +38,7 @@ export function serverProblems(server: ServerFacts, decoder: DecoderName): Setup
       'server-encoding',
       'the database has encoding SQL_ASCII, so a value need not be text at all, and one that is not would stop the change stream. Use a UTF8 database.',
     )
-  } else if (server.encoding !== 'UTF8' && decoder !== 'pgoutput') {
+  } else if (server.encoding !== 'UTF8' && !convertsEncoding) {
     add(
       'decoder-encoding',
       `the database has encoding ${server.encoding}, which ${decoder} sends unconverted. Use decoder 'pgoutput'.`,
@@ -57,7 +59,7 @@ export function serverProblems(server: ServerFacts, decoder: DecoderName): Setup
   return problems
 }
 
-export function serverWarnings({ version, versionText }: ServerFacts, decoder: DecoderName): string[] {
+export function serverWarnings({ version, versionText }: ServerFacts): string[] {
   const warnings: string[] = []
   const major = Math.floor(version / 10_000)
   const recommended = MINOR_RECOMMENDED[major]
@@ -65,12 +67,6 @@ export function serverWarnings({ version, versionText }: ServerFacts, decoder: D
     warnings.push(
       `This is PostgreSQL ${versionText}. Before ${major}.${recommended} a running change stream may overlook concurrent ` +
         'changes of its publication and DDL: upgrade.',
-    )
-  }
-  if (decoder === 'decoderbufs') {
-    warnings.push(
-      'decoderbufs does not report TRUNCATE: rows of a truncated table stay until the next catalogue check notices. ' +
-        "Use decoder 'pgoutput' for tables that are truncated.",
     )
   }
   return warnings

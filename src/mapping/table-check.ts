@@ -1,8 +1,8 @@
+import type { Assumptions, DecoderLimits } from '../change/limits.js'
 import type { SetupProblem } from '../errors.js'
 import { quoteIdentifier, quoteQualified } from '../sql/quote.js'
 import type { CatalogColumn, CatalogTable } from './catalog.js'
 import type { Declaration } from './declaration.js'
-import type { DecoderName } from './server.js'
 
 /** A problem of a table that is already named. */
 export type TableProblem = Omit<SetupProblem, 'table'>
@@ -110,39 +110,44 @@ function keyProblems({
   return problems
 }
 
-/** `pg_type` OIDs that a decoder turns into something from which the value can't be had back. */
-const LOST_TYPES: Readonly<Record<DecoderName, { readonly oids: readonly number[]; readonly why: string }>> =
-  {
-    pgoutput: { oids: [], why: '' },
-    wal2json: { oids: [700, 701, 1700], why: 'it sends NaN and the infinities as null' },
-    decoderbufs: {
-      oids: [790, 1266],
-      why: 'it sends money without its currency and timetz without its zone',
+/** What of the table itself the decoder can't carry. */
+export function decoderProblems(limits: DecoderLimits, { noTruncate }: Assumptions): TableProblem[] {
+  if (limits.truncate || noTruncate) return []
+  return [
+    {
+      kind: 'decoder-truncate',
+      message:
+        `${limits.decoder} does not say when a table is truncated, so its rows would stay in memory. Use decoder 'pgoutput'; or, ` +
+        'if this table is never truncated (take the TRUNCATE right from those who have it), open the cache with assumeNoTruncate: true.',
     },
-  }
+  ]
+}
 
 /** What is wrong with one mapped column. */
 export function columnProblems(
   column: CatalogColumn,
   property: string,
   table: CatalogTable,
-  decoder: DecoderName,
+  limits: DecoderLimits,
+  { finite }: Assumptions,
 ): TableProblem[] {
   const problems: TableProblem[] = []
   const add = (kind: string, message: string): void =>
     void problems.push({ kind, property, column: column.name, message })
-  if (column.generated === 'virtual' || (column.generated === 'stored' && decoder === 'pgoutput')) {
+  if (column.generated === 'virtual' || (column.generated === 'stored' && !limits.generatedStored)) {
     add(
       'generated-column',
-      `this ${column.generated} generated column is not in ${decoder}'s change stream, so memory would keep its first value. Leave it out: declare the other columns by name, and compute it in a getter.`,
+      `this ${column.generated} generated column is not in ${limits.decoder}'s change stream, so memory would keep its first value. Leave it out: declare the other columns by name, and compute it in a getter.`,
     )
   }
-  const lost = LOST_TYPES[decoder]
-  // A domain's OID is not its base type's; wal2json writes domains as strings, without loss.
-  if (lost.oids.includes(column.typeOid)) {
+  const lost = limits.lostTypes.find(({ oids }) => oids.includes(column.typeOid))
+  if (lost !== undefined && !(lost.onlyNonFinite && finite)) {
+    const otherwise = lost.onlyNonFinite
+      ? ', or, if neither is ever stored in it, open the cache with assumeFinite: true'
+      : ''
     add(
       'decoder-type',
-      `${decoder} can't carry ${column.typeName}: ${lost.why}. Use decoder 'pgoutput', or leave the column out.`,
+      `${limits.decoder} can't carry ${column.typeName}: it sends ${lost.why}. Use decoder 'pgoutput', or leave the column out${otherwise}.`,
     )
   }
   if (!column.selectable) {

@@ -63,6 +63,26 @@ export async function ensurePublication(
   return { name }
 }
 
+/** Those of `tables` for which publication `name` has a row filter or column list, as `schema.table`; both came with 15. */
+export async function narrowedTables(
+  connection: QueryConnection,
+  name: string,
+  tables: readonly PublishedTable[],
+): Promise<string[]> {
+  const rows = await connection.query(
+    `select n.nspname || '.' || c.relname as name
+     from pg_publication p
+     join pg_publication_rel pr on pr.prpubid = p.oid
+     join pg_class c on c.oid = pr.prrelid
+     join pg_namespace n on n.oid = c.relnamespace
+     where p.pubname = $1 and pr.prrelid = any ($2::oid[])
+       and coalesce(to_jsonb(pr) ->> 'prqual', to_jsonb(pr) ->> 'prattrs') is not null
+     order by 1`,
+    [name, `{${tables.map(({ oid }) => oid).join(',')}}`],
+  )
+  return rows.map(row => row['name']!)
+}
+
 async function ensureShared(
   connection: QueryConnection,
   name: string,

@@ -6,6 +6,8 @@ import { isServerError } from './connect-errors.js'
 const SLOT_NAME = /^[a-z0-9_]{1,63}$/
 /** Enough for two processes never to choose the same. */
 const RANDOM_DIGITS = 12
+/** How long the slot that only asks for an option may wait for transactions that are writing. */
+const PROBE_LOCK_TIMEOUT_MS = 5_000
 /** How many of the transactions that hold up a slot are named. */
 const WRITERS_NAMED = 3
 
@@ -66,7 +68,36 @@ export async function createSlot(
   }
 }
 
-async function slotError(cause: Error, request: SlotRequest): Promise<Error> {
+/**
+ * Whether the server's output plugin knows `option`, which only starting it tells: done on a slot of its own, dropped at once.
+ *
+ * @throws {SlotError} if the server has no room for it, or old transactions don't end in time (transient).
+ * @throws {SetupError} if the server's settings or the role's rights don't allow it, or it has no such plugin.
+ */
+export async function pluginHasOption(
+  connection: QueryConnection,
+  { slot, plugin, option }: { readonly slot: string; readonly plugin: string; readonly option: string },
+): Promise<boolean> {
+  try {
+    await connection.query(`SET lock_timeout = ${PROBE_LOCK_TIMEOUT_MS}`)
+    await connection.query('SELECT pg_create_logical_replication_slot($1, $2, true)', [slot, plugin])
+    await connection.query(
+      `SELECT count(*) FROM pg_logical_slot_peek_binary_changes($1, NULL, 1, 'format-version', '2', $2, 'true')`,
+      [slot, option],
+    )
+    await connection.query('SELECT pg_drop_replication_slot($1)', [slot])
+    return true
+  } catch (error) {
+    // An error has dropped the session's temporary slots; this one is what the plugin says: invalid_parameter_value.
+    if ((error as { code?: unknown }).code === '22023') return false
+    const request = { name: slot, plugin, lockTimeoutMs: PROBE_LOCK_TIMEOUT_MS }
+    throw await slotError(asError(error), { ...request, oldestWriters: () => oldestWriters(connection) })
+  } finally {
+    await connection.query('SET lock_timeout = 0')
+  }
+}
+
+async function slotError(cause: Error, request: Omit<SlotRequest, 'serverVersion'>): Promise<Error> {
   if (!isServerError(cause)) return cause
   const { name, plugin, lockTimeoutMs } = request
   const failed = (problem: string, transient: boolean) => new SlotError(name, problem, transient, { cause })

@@ -111,7 +111,7 @@ async function relationOf(db: TestDatabase): Promise<Relation> {
 }
 
 /** The plugins that come with PostgreSQL are tried on its oldest and newest, the others where they can be had. */
-const majors: Record<DecoderName, readonly (14 | 15 | 18)[]> = { pgoutput: [14, 18] }
+const majors: Record<DecoderName, readonly (14 | 15 | 18)[]> = { pgoutput: [14, 18], wal2json: [15] }
 
 const cases = (Object.keys(decoders) as DecoderName[]).flatMap(name =>
   majors[name].flatMap(major => (['default', 'full'] as const).map(identity => ({ name, major, identity }))),
@@ -138,7 +138,8 @@ describe.each(cases)(
       await db.query(`create table items (id int primary key, name text, body text, price numeric, list int[], flag bool, at timestamptz);
       alter table items replica identity ${identity}; alter table items alter body set storage external;
       create table others (id int primary key); create publication p for table items, others; set timezone = 'UTC'`)
-      const decoder = decoders[name]<Relation>({ publication: 'p', relations: [await relationOf(db)] })
+      const makeDecoder = await decoders[name].load()
+      const decoder = makeDecoder<Relation>({ publication: 'p', relations: [await relationOf(db)] })
       const source = await openSlotSource(connectionsTo(db.url), systemRuntime, {
         decoder,
         logger: silentLogger,

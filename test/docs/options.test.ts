@@ -64,7 +64,6 @@ test('the refused options are those that the code refuses by name', () => {
 test('the values that are refused in this version are refused', () => {
   const resolve = (more: object): unknown =>
     resolveOptions({ pool: new pg.Pool(), entities: [users], ...more } as OpenCacheOptions)
-  expect(() => resolve({ decoder: 'wal2json' })).toThrow('Option "decoder"')
   expect(() => resolve({ decoder: 'decoderbufs' })).toThrow('Option "decoder"')
   expect(() => resolve({ slot: { name: 'mine', durable: true } })).toThrow('Option "slot"')
 })

@@ -1,5 +1,6 @@
 import pg from 'pg'
 import { beforeAll, describe, expect, test } from 'vitest'
+import { decoders } from '../../src/decode/index.js'
 import { readCatalog } from '../../src/mapping/catalog.js'
 import { type DefinedTable, defineTable, type TableDefinition } from '../../src/mapping/define-table.js'
 import { declaredTables, resolveMappings } from '../../src/mapping/registry.js'
@@ -15,7 +16,7 @@ async function problemsOf(
   entities: readonly DefinedTable<object>[],
 ): Promise<string[]> {
   const catalog = await readCatalog(connection, declaredTables(entities))
-  const { problems } = resolveMappings(entities, catalog, { decoder: 'pgoutput', parserFor })
+  const { problems } = resolveMappings(entities, catalog, { decoder: decoders.pgoutput.limits, parserFor })
   return problems.map(({ kind, table, column }) =>
     [kind, table, column].filter(part => part !== undefined).join(' '),
   )

@@ -1,4 +1,5 @@
 import { describe, expect, test } from 'vitest'
+import { decoders } from '../../src/decode/index.js'
 import type { Catalog, CatalogColumn, CatalogTable, ServerFacts } from '../../src/mapping/catalog.js'
 import { Column, Index, PrimaryKey, ReplicatedTable } from '../../src/mapping/decorators.js'
 import { defineTable } from '../../src/mapping/define-table.js'
@@ -67,7 +68,10 @@ const catalog = (tables: readonly CatalogTable[], more: Partial<Catalog> = {}): 
   ...more,
 })
 
-const options: ResolveOptions = { decoder: 'pgoutput', parserFor: oid => text => `${oid}:${text}` }
+const options: ResolveOptions = {
+  decoder: decoders.pgoutput.limits,
+  parserFor: oid => text => `${oid}:${text}`,
+}
 
 /** The kinds of all problems, with the column or property that each names. */
 function problemsOf(
@@ -342,7 +346,9 @@ describe('columns that do not fit', () => {
       table(['id', column('total', { generated: 'stored' }), column('sum', { generated: 'virtual' })]),
     ])
     expect(problemsOf([users], facts)).toEqual(['generated-column total total', 'generated-column sum sum'])
-    expect(problemsOf([users], facts, { decoder: 'wal2json' })).toEqual(['generated-column sum sum'])
+    expect(problemsOf([users], facts, { decoder: decoders.wal2json.limits })).toEqual([
+      'generated-column sum sum',
+    ])
     const without = defineTable<{ id: string }>({ name: 'users', columns: ['id'] })
     expect(problemsOf([without], facts), 'left out').toEqual([])
   })
@@ -361,15 +367,40 @@ describe('columns that do not fit', () => {
       ]),
     ])
     expect(problemsOf([users], facts)).toEqual([])
-    expect(problemsOf([users], facts, { decoder: 'wal2json' })).toEqual([
+    expect(problemsOf([users], facts, { decoder: decoders.wal2json.limits })).toEqual([
       'decoder-type t700 t700',
       'decoder-type t701 t701',
       'decoder-type t1700 t1700',
     ])
-    expect(problemsOf([users], facts, { decoder: 'decoderbufs' })).toEqual([
-      'decoder-type t790 t790',
-      'decoder-type t1266 t1266',
+    const finite = { finite: true, noTruncate: false }
+    expect(problemsOf([users], facts, { decoder: decoders.wal2json.limits, assumed: finite })).toEqual([])
+  })
+
+  test('a type that no assumption mends', () => {
+    const lostTypes = [{ oids: [790], why: 'it without its currency', onlyNonFinite: false }]
+    const decoder = { ...decoders.pgoutput.limits, decoder: 'lossy', lostTypes }
+    const facts = catalog([
+      table(['id', column('price', { typeOid: 790, baseTypeOid: 790, typeName: 'money' })]),
     ])
+    const finite = { finite: true, noTruncate: false }
+    const { problems } = resolveMappings([users], facts, { ...options, decoder, assumed: finite })
+    expect(problems).toEqual([
+      {
+        kind: 'decoder-type',
+        table: 'public.users',
+        property: 'price',
+        column: 'price',
+        message:
+          "lossy can't carry money: it sends it without its currency. Use decoder 'pgoutput', or leave the column out.",
+      },
+    ])
+  })
+
+  test('any, if the decoder does not carry TRUNCATE', () => {
+    const decoder = { ...decoders.pgoutput.limits, truncate: false }
+    expect(problemsOf([users], catalog([plain]), { decoder })).toEqual(['decoder-truncate'])
+    const noTruncate = { finite: false, noTruncate: true }
+    expect(problemsOf([users], catalog([plain]), { decoder, assumed: noTruncate })).toEqual([])
   })
 })
 
@@ -395,7 +426,7 @@ describe('servers that do not fit', () => {
   test('another encoding suits pgoutput only', () => {
     const facts = catalog([plain], { server: { ...server, encoding: 'LATIN1' } })
     expect(problemsOf([users], facts)).toEqual([])
-    expect(problemsOf([users], facts, { decoder: 'wal2json' })).toEqual(['decoder-encoding'])
+    expect(problemsOf([users], facts, { decoder: decoders.wal2json.limits })).toEqual(['decoder-encoding'])
   })
 
   test('an old minor release is warned of', () => {
@@ -405,11 +436,6 @@ describe('servers that do not fit', () => {
     expect(warningsFor(150012, '15.12')).toEqual([expect.stringMatching(/15\.12.*Before 15\.13/)])
     expect(warningsFor(150013, '15.13')).toEqual([])
     expect(warningsFor(180000, '18.0')).toEqual([])
-  })
-
-  test('decoderbufs is warned of, since it reports no TRUNCATE', () => {
-    const { warnings } = resolveMappings([users], catalog([plain]), { ...options, decoder: 'decoderbufs' })
-    expect(warnings).toEqual([expect.stringMatching(/TRUNCATE/)])
   })
 })
 

@@ -4,8 +4,8 @@ import pg from 'pg'
 import { afterEach } from 'vitest'
 import type { ChangeBatch } from '../../src/change/change.js'
 import type { Relation } from '../../src/change/relation.js'
-import type { Decoder } from '../../src/decode/decoder.js'
-import { decoders } from '../../src/decode/index.js'
+import type { Decoder } from '../../src/decode/index.js'
+import { PgoutputDecoder } from '../../src/decode/pgoutput.js'
 import { silentLogger } from '../../src/observe.js'
 import { type Connections, type Runtime, systemRuntime } from '../../src/runtime.js'
 import { openSlotSource } from '../../src/source/slot-source.js'
@@ -31,7 +31,7 @@ export function connectionsTo(url: string, { timers }: Pick<Runtime, 'timers'> =
 }
 
 export function decoder(): Decoder<Relation> {
-  return decoders.pgoutput<Relation>({ publication: 'p', relations: [] })
+  return new PgoutputDecoder<Relation>({ publication: 'p', relations: [] })
 }
 
 export async function openSource(
