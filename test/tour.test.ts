@@ -43,7 +43,7 @@ test('a commit goes from the wire to a reader, who sees all of it or none of it'
   // query: a synchronous read, allowed once it is shown that memory is fresh.
   const gate = new FreshnessGate(runtime, 10_000, 'throw', () => undefined)
   gate.prove(runtime.clock.monotonicMs())
-  const users = new LocalTable<{ id: number; name: string }>({ live }, gate)
+  const users = new LocalTable<{ id: number; name: string }>(live, gate)
 
   // wire: the payloads of one transaction, as the walsender frames them.
   const payloads = [

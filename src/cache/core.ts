@@ -31,7 +31,6 @@ interface Entry {
   /** Its number in the feed. */
   readonly number: number
   readonly facade: CacheTable<object>
-  readonly source: { live: LiveTable }
 }
 
 /** The cache itself: wires the parts together, and decides which generation is read. */
@@ -121,11 +120,10 @@ export class CacheCore {
     const empty = new Store({ limitBytes: 0, tableLimitBytes: 0, hashSeed: 0 })
     const context = this.#readContext()
     for (const [number, mapping] of mappings.entries()) {
-      const source = { live: liveTable(empty, mapping) }
-      const facade = new CacheTable<object>(source, context, options =>
-        this.#changes(number, source, options),
+      const facade: CacheTable<object> = new CacheTable<object>(liveTable(empty, mapping), context, options =>
+        this.#changes(number, facade.live, options),
       )
-      this.#entries.set(mapping.declaration, { number, facade, source })
+      this.#entries.set(mapping.declaration, { number, facade })
     }
     empty.fail(new NotReadyError())
   }
@@ -179,10 +177,10 @@ export class CacheCore {
   #takeOver(generation: Generation, provenMs: number): void {
     const isFirst = this.#live === null
     this.#live = generation
-    for (const live of generation.tables) this.#entries.get(live.mapping.declaration)!.source.live = live
+    for (const live of generation.tables) this.#entries.get(live.mapping.declaration)!.facade.follow(live)
     this.#gate.restart(provenMs)
     if (!isFirst) {
-      const byNumber = new Map([...this.#entries.values()].map(({ number, source }) => [number, source]))
+      const byNumber = new Map([...this.#entries.values()].map(({ number, facade }) => [number, facade]))
       this.#feed.reloaded(
         number => byNumber.get(number)!.live.table,
         generation.store.position,
@@ -204,7 +202,7 @@ export class CacheCore {
     if (this.#gone !== null) return
     this.#gone = error
     this.#gate.refuse(error)
-    for (const { source } of this.#entries.values()) source.live.store.fail(error)
+    for (const { facade } of this.#entries.values()) facade.live.store.fail(error)
     this.#snapshots.close(error)
     this.#waiters.failAll(error)
     this.#ready.reject(error)
@@ -267,11 +265,10 @@ export class CacheCore {
 
   #changes(
     number: number,
-    source: { readonly live: LiveTable },
+    { table }: LiveTable,
     { signal }: ChangesOptions,
   ): AsyncIterableIterator<TableChange<object>> {
     const { incarnation, store } = this.#readable()
-    const { table } = source.live
     if (table.failed !== null) throw table.failed
     return new ChangeIterator({
       feed: this.#feed,
@@ -292,7 +289,7 @@ export class CacheCore {
   }
 
   health(): CacheHealth {
-    const tables = [...this.#entries.values()].map(({ source: { live } }) => ({
+    const tables = [...this.#entries.values()].map(({ facade: { live } }) => ({
       name: live.mapping.name,
       rows: live.table.failed === null ? live.table.sizeAt(live.store.visible) : 0,
       bytes: live.table.bytes,

@@ -1,34 +1,42 @@
+import type { LRUCache } from 'lru-cache'
 import { SnapshotTooOldError } from '../errors.js'
 import type { FreshnessGate } from '../freshness/gate.js'
+import type { RowFactory } from '../mapping/values.js'
 import { NONE } from '../store/address.js'
 import type { Snapshot } from '../store/snapshot.js'
 import type { DecodedKey } from '../store/table.js'
 import { exists, hand, type LiveTable, lookUp } from './live.js'
 import type { Key, LocalReads } from './types.js'
 
-/** Whatever holds the generation that is visible now. */
-export interface LiveSource {
-  readonly live: LiveTable
-}
-
 /** Reads of the newest commit. */
 export class LocalTable<Row extends object> implements LocalReads<Row> {
-  readonly #source: LiveSource
   readonly #gate: FreshnessGate
+  #live: LiveTable
+  // What a hit needs, one step nearer than through `#live`.
+  #decoded: LRUCache<DecodedKey, object>
+  #rows: RowFactory
 
-  constructor(source: LiveSource, gate: FreshnessGate) {
-    this.#source = source
+  constructor(live: LiveTable, gate: FreshnessGate) {
     this.#gate = gate
+    this.#live = live
+    this.#decoded = live.table.decoded
+    this.#rows = live.rows
+  }
+
+  /** Reads another generation from now on. */
+  follow(live: LiveTable): void {
+    this.#live = live
+    this.#decoded = live.table.decoded
+    this.#rows = live.rows
   }
 
   // Hot: once per read. Guarded by benchmarks/read.ts. A row that is kept decoded is the newest version, and a table that can't
   // be read keeps none, so a hit needs no further look.
   get(key: Key<Row>): Row | undefined {
     if (!this.#gate.fresh) this.#gate.pass()
-    const { live } = this.#source
-    const decoded = live.table.decoded.get(key as DecodedKey)
-    if (decoded !== undefined) return (live.rows.shared ? decoded : live.rows.read(decoded)) as Row
-    return lookUp(live, key, live.store.visible) as Row | undefined
+    const decoded = this.#decoded.get(key as DecodedKey)
+    if (decoded !== undefined) return (this.#rows.shared ? decoded : this.#rows.read(decoded)) as Row
+    return lookUp(this.#live, key, this.#live.store.visible) as Row | undefined
   }
 
   getMany(keys: readonly Key<Row>[]): (Row | undefined)[] {
@@ -37,21 +45,20 @@ export class LocalTable<Row extends object> implements LocalReads<Row> {
 
   has(key: Key<Row>): boolean {
     if (!this.#gate.fresh) this.#gate.pass()
-    const { live } = this.#source
-    return exists(live, key, live.store.visible)
+    return exists(this.#live, key, this.#live.store.visible)
   }
 
   get size(): number {
     if (!this.#gate.fresh) this.#gate.pass()
-    return sizeOf(this.#source.live)
+    return sizeOf(this.#live)
   }
 
   *[Symbol.iterator](): IterableIterator<Row> {
     if (!this.#gate.fresh) this.#gate.pass()
-    const { live } = this.#source
+    const live = this.#live
     const { visible } = live.store
     yield* rowsAt<Row>(live, visible, () => {
-      if (live.store.visible !== visible || this.#source.live !== live)
+      if (live.store.visible !== visible || this.#live !== live)
         throw new SnapshotTooOldError(
           'another commit became visible during the iteration, which had no snapshot to hold on to.',
         )

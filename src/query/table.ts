@@ -13,7 +13,7 @@ import type { FreshnessGate } from '../freshness/gate.js'
 import type { Snapshot as StoreSnapshot } from '../store/snapshot.js'
 import type { DatabaseReader } from './database.js'
 import { type LiveTable, lookUp } from './live.js'
-import { type LiveSource, LocalTable, SnapshotLocalTable } from './local.js'
+import { LocalTable, SnapshotLocalTable } from './local.js'
 import type {
   ChangesOptions,
   FindUnique,
@@ -50,24 +50,35 @@ const READ_OPTIONS: ReadonlySet<string> = new Set([
 
 /** A table as it is now: memory where that proves the answer, else PostgreSQL, as the options say. */
 export class CacheTable<Row extends object> implements Table<Row> {
-  readonly local: LocalReads<Row>
-  readonly #source: LiveSource
+  readonly local: LocalTable<Row>
+  #live: LiveTable
   readonly #context: ReadContext
   readonly #changes: (options: ChangesOptions) => AsyncIterableIterator<TableChange<Row>>
 
   constructor(
-    source: LiveSource,
+    live: LiveTable,
     context: ReadContext,
     changes: (options: ChangesOptions) => AsyncIterableIterator<TableChange<Row>>,
   ) {
-    this.local = new LocalTable<Row>(source, context.gate)
-    this.#source = source
+    this.local = new LocalTable<Row>(live, context.gate)
+    this.#live = live
     this.#context = context
     this.#changes = changes
   }
 
+  /** The generation that is read. */
+  get live(): LiveTable {
+    return this.#live
+  }
+
+  /** Reads another generation from now on. */
+  follow(live: LiveTable): void {
+    this.#live = live
+    this.local.follow(live)
+  }
+
   async findUnique(query: FindUnique<Row>): Promise<Row | null> {
-    checkQuery(this.#source.live, query)
+    checkQuery(this.#live, query)
     const { closed, waitFor } = this.#context
     const gone = closed()
     if (gone !== null) throw gone
@@ -81,7 +92,7 @@ export class CacheTable<Row extends object> implements Table<Row> {
       }
     }
     if (!(await this.#isFresh(query))) return this.#fromDatabase(query)
-    const { live } = this.#source
+    const live = this.#live
     try {
       return (lookUp(live, query.where, live.store.visible) ?? null) as Row | null
     } catch (error) {
@@ -92,7 +103,7 @@ export class CacheTable<Row extends object> implements Table<Row> {
 
   async findUniqueOrThrow(query: FindUnique<Row>): Promise<Row> {
     const row = await this.findUnique(query)
-    if (row === null) throw new NotFoundError(this.#source.live.mapping.name)
+    if (row === null) throw new NotFoundError(this.#live.mapping.name)
     return row
   }
 
@@ -113,11 +124,11 @@ export class CacheTable<Row extends object> implements Table<Row> {
     }
     const policy = query.onStale ?? this.#context.onStale
     if (policy === 'throw') throw new StaleError(gate.stalenessMs(), bound)
-    return policy === 'serve' && this.#source.live.table.failed === null
+    return policy === 'serve' && this.#live.table.failed === null
   }
 
   #fromDatabase({ where, signal }: FindUnique<Row>): Promise<Row | null> {
-    return this.#context.database.findByKey(this.#source.live, where, signal) as Promise<Row | null>
+    return this.#context.database.findByKey(this.#live, where, signal) as Promise<Row | null>
   }
 }
 

@@ -15,6 +15,8 @@ import { mergeUnchanged } from './unchanged.js'
 
 /** How many decoded rows a table keeps; the packed rows are bounded by bytes. */
 const DECODED_MAX = 8192
+/** A row is kept decoded if it was read among about so many others before: one that is read once would only drive out others. */
+const READ_LATELY = 2 * DECODED_MAX
 
 /** What the store has to know about a table; the rest is its mapping's business. */
 export interface TableLayout {
@@ -50,7 +52,7 @@ export class TableStore {
   readonly layout: TableLayout
   readonly format: RecordFormat
   /** Rows decoded lately, by key: only such as are the newest version, with nothing newer on the way. */
-  decoded: LRUCache<DecodedKey, object>
+  readonly decoded = new LRUCache<DecodedKey, object>({ max: DECODED_MAX })
   /** Set while somebody follows the table's changes. */
   observer: WriteObserver | null = null
   readonly #memory: MemoryAccount
@@ -63,6 +65,8 @@ export class TableStore {
   readonly #merged = new TupleView()
   readonly #mergedOrder: Int32Array
   readonly #selectOrder: Int32Array
+  /** Row id + 1 of rows that were read lately, each at the place that its id gives. Made at the first read. */
+  #readLately: Uint32Array | null = null
   /** Rows that the transaction in progress has written, once each. */
   #touched = new IdList()
   #pendingSize = 0
@@ -71,7 +75,6 @@ export class TableStore {
   constructor(layout: TableLayout, memory: MemoryAccount, readers: Readers, hashSeed: number) {
     this.layout = layout
     this.format = new RecordFormat(layout.columns, layout.key)
-    this.decoded = new LRUCache({ max: DECODED_MAX })
     this.#memory = memory
     this.#readers = readers
     this.#sizes = new SizeHistory(readers)
@@ -129,16 +132,28 @@ export class TableStore {
     return this.layout.decode(this.#view, slab.has(record, ASCII))
   }
 
-  /** The row that this record holds; kept decoded under `key` if it is what every new reader will see. */
+  /** The row that this record holds; kept decoded under `key` if it is read often, and is what every new reader will see. */
   decodeAndKeep(row: RowId, record: Address, key: DecodedKey): object {
     const decoded = this.decode(record)
     const { slab, rows } = this.#chains
     // Not behind a truncation either, published or pending: a snapshot may still read what that one killed.
-    if (rows.head(row) === record && slab.seq(record) >= this.#truncations.newest) {
+    if (
+      this.#wasReadLately(row) &&
+      rows.head(row) === record &&
+      slab.seq(record) >= this.#truncations.newest
+    ) {
       slab.set(record, DECODED)
       this.decoded.set(key, decoded)
     }
     return decoded
+  }
+
+  #wasReadLately(row: RowId): boolean {
+    this.#readLately ??= new Uint32Array(READ_LATELY)
+    const place = row % READ_LATELY
+    if (this.#readLately[place] === row + 1) return true
+    this.#readLately[place] = row + 1
+    return false
   }
 
   /** A copy of the record's values, for whoever keeps them longer than the record lives. */
@@ -391,7 +406,7 @@ export class TableStore {
   /** Gives the table's memory back; every read of it gets this error from now on. */
   fail(error: CacheError): void {
     this.#failed = error
-    this.decoded = new LRUCache({ max: 1 })
+    this.decoded.clear()
     this.#touched.clear()
     this.#pruner.clear()
     this.#chains.clear()
