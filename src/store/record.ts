@@ -9,6 +9,9 @@ const IS_NULL = 255
 /** Values up to this length are copied byte by byte, which beats a call; it is also what makes a row count as ASCII. */
 const SHORT_MAX = 64
 
+/** The digits of the largest integer that a number holds exactly, and a sign. */
+const INTEGER_DIGITS_MAX = 17
+
 /** The largest row that is kept: beyond it one value is no row of a cache. */
 export const ROW_BYTES_MAX = 256 * 1024 * 1024
 
@@ -194,6 +197,25 @@ export class KeyBuffer {
     const bytes = Buffer.byteLength(text)
     this.length = writeLength(this.bytes, this.length, bytes)
     this.length += this.bytes.write(text, this.length)
+  }
+
+  /** As `append` of the integer's decimal text. */
+  appendInteger(value: number): void {
+    if (this.length + 1 + INTEGER_DIGITS_MAX > this.bytes.length)
+      this.#grow(this.length + 1 + INTEGER_DIGITS_MAX)
+    const { bytes } = this
+    let left = Math.abs(value)
+    let digits = value < 0 ? 1 : 0
+    for (let rest = left; digits === 0 || rest >= 1; rest = Math.floor(rest / 10)) digits++
+    bytes[this.length] = digits
+    this.length += 1 + digits
+    let at = this.length
+    do {
+      const tens = Math.floor(left / 10)
+      bytes[--at] = 0x30 + (left - tens * 10)
+      left = tens
+    } while (left > 0)
+    if (value < 0) bytes[--at] = 0x2d
   }
 
   #appendAscii(text: string): boolean {

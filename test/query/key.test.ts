@@ -47,3 +47,13 @@ describe('KeyReader', () => {
     expect(reader.parameters('1.0')).toEqual(['1.0'])
   })
 })
+
+test('an integer is spelled as its decimal text is', () => {
+  for (const value of [0, -0, 7, -7, 10, 99, 100, -2_147_483_648, 2_147_483_647, 1_000_000]) {
+    const decoded = single.read(value, buffer)
+    const spelled = buffer.bytes.toString('latin1', 0, buffer.length)
+    expect(single.read(String(value), buffer)).toBe(Number(value === 0 ? 0 : value))
+    expect(decoded === value).toBe(true)
+    expect(spelled).toBe(buffer.bytes.toString('latin1', 0, buffer.length))
+  }
+})
