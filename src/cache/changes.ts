@@ -6,7 +6,7 @@ export function toTableChange(
   { record, store, position: lsn, last }: FeedEntry,
   position: string,
 ): TableChange<object> {
-  if (record.kind === 'gap') return { kind: 'gap', reason: record.reason, position }
+  if (record.kind === 'gap') return { kind: 'gap', reason: record.reason, position, lsn }
   if (record.kind === 'truncate') return { kind: 'truncate', position, lsn, last }
   const old = record.old === null ? null : store.decodePacked(record.old)
   const next = record.next === null ? null : store.decodePacked(record.next)

@@ -1,4 +1,5 @@
 import { CacheError, ClosedError, OptionError, SnapshotTooOldError } from '../errors.js'
+import type { Lsn } from '../change/lsn.js'
 import type { Runtime } from '../runtime.js'
 import { CacheSnapshotTable } from '../query/table.js'
 import type { Snapshot, SnapshotTable, TableDeclaration } from '../query/types.js'
@@ -68,6 +69,7 @@ export class SnapshotKeeper {
 
 class OpenSnapshot implements Snapshot {
   readonly position: string
+  readonly lsn: Lsn
   readonly openedMs: number
   readonly #generation: Generation
   readonly #snapshot: StoreSnapshot
@@ -84,6 +86,7 @@ class OpenSnapshot implements Snapshot {
     this.#generation = generation
     this.#snapshot = generation.store.snapshot()
     this.position = position
+    this.lsn = this.#snapshot.position
     this.openedMs = openedMs
     this.#onEnd = onEnd
   }

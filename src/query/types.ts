@@ -76,7 +76,9 @@ export interface TruncateChange {
 export interface ChangeGap {
   readonly kind: 'gap'
   readonly reason: 'slow reader' | 'reload'
+  /** What was missed lies at or before this commit: a read whose own position is not before it has all of that. */
   readonly position: string
+  readonly lsn: Lsn
 }
 
 export type TableChange<Row> = RowChange<Row> | TruncateChange | ChangeGap
@@ -118,6 +120,8 @@ export interface Snapshot extends Disposable {
   table<Row extends object>(declaration: TableDeclaration<Row>): SnapshotTable<Row>
   /** The commit's position: a token. */
   readonly position: string
+  /** The same as a log position, to compare with those of changes. */
+  readonly lsn: Lsn
   close(): void
 }
 
