@@ -45,6 +45,8 @@ test('the commands that the documents name exist', () => {
   for (const path of documents)
     for (const [, script] of read(path).matchAll(/npm run ([a-z:]+)/g))
       expect(scripts, `${path}: npm run ${script}`).toHaveProperty([script!])
+  for (const [, benchmark] of read('README.md').matchAll(/npm run bench -- (\w+)/g))
+    expect(existsSync(join(root, 'benchmarks', `${benchmark}.ts`)), `benchmark ${benchmark}`).toBe(true)
   expect(read('README.md')).toContain('Test command: `npm test`.')
 })
 
