@@ -3,6 +3,7 @@ import {
   asError,
   assert,
   CacheError,
+  ConnectionError,
   DecodeError,
   DivergedError,
   MemoryLimitError,
@@ -85,7 +86,12 @@ export async function loadTables(
 
 async function beginOn(connection: QueryConnection, snapshotName: string): Promise<void> {
   await connection.query('BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY')
-  await connection.query(`SET TRANSACTION SNAPSHOT ${quoteLiteral(snapshotName)}`)
+  try {
+    await connection.query(`SET TRANSACTION SNAPSHOT ${quoteLiteral(snapshotName)}`)
+  } catch (cause) {
+    const message = 'The connection that kept the snapshot of the load was lost. The load begins anew.'
+    throw cause instanceof CacheError ? cause : new ConnectionError('lost', message, true, { cause })
+  }
 }
 
 class Load {
