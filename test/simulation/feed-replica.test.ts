@@ -1,3 +1,4 @@
+import { LSN_ZERO } from '../../src/change/lsn.js'
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import { describe, expect, test } from 'vitest'
 import { FeedReplica } from '../../simulation/feed-replica.js'
@@ -59,7 +60,7 @@ describe('a replica of a change feed', () => {
   test('reads the table again after a reload, and takes what it is told twice until it is settled', async () => {
     const changes = [
       insert({ id: 1 }, commit(1)),
-      { kind: 'gap', reason: 'reload', position: '' } as const,
+      { kind: 'gap', reason: 'reload', position: '', lsn: LSN_ZERO } as const,
       insert({ id: 7, title: 'told again' }, commit(2)),
       update({ id: 7, title: 'told again' }, { id: 7, title: 'read' }, commit(3)),
     ]
@@ -80,7 +81,7 @@ describe('a replica of a change feed', () => {
       insert({ id: 1 }, commit(1, false)),
       insert({ id: 2 }, commit(2)),
     ],
-    'a gap that came of being slow': [{ kind: 'gap', reason: 'slow reader', position: '' }],
+    'a gap that came of being slow': [{ kind: 'gap', reason: 'slow reader', position: '', lsn: LSN_ZERO }],
   }
   test.each(Object.entries(contradictions))('can not be read after %s', async (_, changes) => {
     const replica = await replicaOf(...changes)
