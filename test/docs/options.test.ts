@@ -3,6 +3,7 @@ import { runInNewContext } from 'node:vm'
 import pg from 'pg'
 import { expect, test } from 'vitest'
 import { resolveOptions } from '../../src/cache/options.js'
+import { decoders } from '../../src/decode/index.js'
 import { declarationOf } from '../../src/mapping/declared.js'
 import { defineTable, type OpenCacheOptions, setupSql } from '../../src/index.js'
 import { membersOf, parse } from './interfaces.js'
@@ -61,10 +62,15 @@ test('the refused options are those that the code refuses by name', () => {
   }
 })
 
+test.each(documents)('%s lists the decoders that there are', (path, heading) => {
+  const cells = rowsByName(section(path, heading)).get('decoder')!
+  const listed = new Set([...cells.join(' ').matchAll(/`'(\w+)'`/g)].map(([, name]) => name!))
+  expect([...listed].sort()).toEqual(Object.keys(decoders).sort())
+})
+
 test('the values that are refused in this version are refused', () => {
   const resolve = (more: object): unknown =>
     resolveOptions({ pool: new pg.Pool(), entities: [users], ...more } as OpenCacheOptions)
-  expect(() => resolve({ decoder: 'decoderbufs' })).toThrow('Option "decoder"')
   expect(() => resolve({ slot: { name: 'mine', durable: true } })).toThrow('Option "slot"')
 })
 
