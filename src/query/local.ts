@@ -79,9 +79,16 @@ export class SnapshotLocalTable<Row extends object> implements LocalReads<Row> {
     this.#check = check
   }
 
+  // Hot: once per read. Until the next commit the newest versions are what the snapshot sees, and so is what is kept decoded.
   get(key: Key<Row>): Row | undefined {
     this.#check()
-    return lookUp(this.#live, key, this.#snapshot.seq) as Row | undefined
+    const live = this.#live
+    const { seq } = this.#snapshot
+    if (live.store.visible === seq) {
+      const decoded = live.table.decoded.get(key as DecodedKey)
+      if (decoded !== undefined) return hand(live, decoded) as Row
+    }
+    return lookUp(live, key, seq) as Row | undefined
   }
 
   getMany(keys: readonly Key<Row>[]): (Row | undefined)[] {
