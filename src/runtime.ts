@@ -86,6 +86,8 @@ export interface QueryConnection {
    * reader's to keep.
    */
   copyOut(sql: string): AsyncIterable<Uint8Array>
+  /** Resolves when the session is over, whoever ended it. Never rejects. */
+  readonly closed: Promise<void>
   /** Ends the session: politely when it is idle, at once when it is busy. Idempotent. */
   close(): Promise<void>
 }

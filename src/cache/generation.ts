@@ -138,6 +138,8 @@ export class Generation {
     const until = AbortSignal.any([signal, ended.signal])
     this.#until = until
     const end = (error: unknown): void => ended.abort(asError(error))
+    // A server that shuts down ends idle sessions first.
+    this.#context.sessions.onIdleLost = () => this.#prober.suspect()
     await Promise.all([this.#stream(until).catch(end), this.#prober.run(until).catch(end)])
     this.#waiters.failAll(asError(until.reason))
     this.#applier.stop()

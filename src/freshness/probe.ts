@@ -1,5 +1,5 @@
 import { type Lsn, normaliseInsertLsn, parseLsn } from '../change/lsn.js'
-import { asError } from '../errors.js'
+import { asError, ConnectionError } from '../errors.js'
 import type { Logger } from '../observe.js'
 import { pause, type QueryConnection, type Runtime } from '../runtime.js'
 import { fingerprintSql } from './fingerprint.js'
@@ -10,6 +10,9 @@ const NUDGE_AFTER_MS = 50
 const NUDGE_EVERY_MS = 20
 /** A probe that the server has not answered by then is given up. */
 const PROBE_TIMEOUT_MS = 5_000
+
+/** SQLSTATE. */
+const CANNOT_CONNECT_NOW = '57P03'
 
 /** What one probe found. */
 export interface ProbeAnswer {
@@ -66,64 +69,88 @@ const probeSql = (
 export class Prober {
   readonly #options: ProberOptions
   readonly #sql: string
-  #inFlight: Promise<void> | null = null
+  /** The proof under way. */
+  #proof: Promise<void> | null = null
+  /** Whether the server is being asked. */
+  #asking = false
+  #suspect: () => void = () => undefined
   #nudgedMs = Number.NEGATIVE_INFINITY
+  #nudging = false
 
   constructor(options: ProberOptions) {
     this.#options = options
     this.#sql = probeSql(options.target.serverVersion)
   }
 
-  /** Probes at each interval until `signal` aborts. Rejects only with what `check` threw. */
+  /** Probes at each interval until `signal` aborts. Rejects only with what is final: what `check` threw, and a server that refuses. */
   async run(signal: AbortSignal): Promise<void> {
     const { runtime, intervalMs } = this.#options
-    while (!signal.aborted) {
-      await this.#probeLogged(signal)
-      await pause(runtime.timers, intervalMs, signal)
+    const ended = new AbortController()
+    const until = AbortSignal.any([signal, ended.signal])
+    const look = (): void => {
+      if (this.#asking || until.aborted) return
+      // While a proof waits for its position, which may take as long as a huge transaction, the server is watched all the same.
+      const attempt = this.#proof === null ? this.prove(signal) : this.#askAndCheck(signal)
+      attempt.catch((error: unknown) => this.#judge(error, signal, ended))
     }
+    this.#suspect = look
+    while (!until.aborted) {
+      look()
+      await pause(runtime.timers, intervalMs, until)
+    }
+    this.#suspect = () => undefined
+    if (ended.signal.aborted) throw asError(ended.signal.reason)
   }
 
-  /** One proof that began now or later than now: shared by all who ask while none has begun yet. */
+  /** Something has happened that may concern the server: it is looked at now. */
+  suspect(): void {
+    this.#suspect()
+  }
+
+  /** One proof at a time, shared by all who ask for one: it may have begun before they asked. */
   prove(signal: AbortSignal): Promise<void> {
-    this.#inFlight ??= this.#probe(signal).finally(() => {
-      this.#inFlight = null
+    this.#proof ??= this.#prove(signal).finally(() => {
+      this.#proof = null
     })
-    return this.#inFlight
+    return this.#proof
   }
 
-  async #probeLogged(signal: AbortSignal): Promise<void> {
+  #judge(error: unknown, signal: AbortSignal, ended: AbortController): void {
+    if (signal.aborted) return
+    if (error instanceof FinalProbeError) ended.abort(error.reason)
+    else if (isRefusal(error) || isShuttingDown(error)) ended.abort(error)
+    else this.#options.logger.warn(`A freshness probe failed: ${asError(error).message}`)
+  }
+
+  async #prove(signal: AbortSignal): Promise<void> {
+    const { runtime, reached, onProven } = this.#options
+    const { position, askedMs } = await this.#askAndCheck(signal)
+    const cancelNudge = runtime.timers.after(NUDGE_AFTER_MS, () => this.nudge(signal))
     try {
-      await this.prove(signal)
-    } catch (error) {
-      if (error instanceof FinalProbeError) throw error.reason
-      if (isRefusal(error)) throw error
-      if (!signal.aborted) this.#options.logger.warn(`A freshness probe failed: ${asError(error).message}`)
+      await reached(position, signal)
+    } finally {
+      cancelNudge()
     }
+    onProven(askedMs)
   }
 
-  async #probe(outer: AbortSignal): Promise<void> {
-    const { runtime, reached, check, onProven } = this.#options
+  async #askAndCheck(signal: AbortSignal): Promise<ProbeAnswer> {
+    const { runtime, check } = this.#options
     const limit = new AbortController()
     const cancelLimit = runtime.timers.after(PROBE_TIMEOUT_MS, () =>
       limit.abort(new Error(`The server gave no answer within ${PROBE_TIMEOUT_MS} ms.`)),
     )
-    const signal = AbortSignal.any([outer, limit.signal])
+    this.#asking = true
     try {
-      const answer = await this.#ask(signal)
+      const answer = await this.#ask(AbortSignal.any([signal, limit.signal]))
       try {
         check(answer)
       } catch (error) {
         throw new FinalProbeError(asError(error))
       }
-      cancelLimit()
-      const cancelNudge = runtime.timers.after(NUDGE_AFTER_MS, () => this.nudge(outer))
-      try {
-        await reached(answer.position, outer)
-      } finally {
-        cancelNudge()
-      }
-      onProven(answer.askedMs)
+      return answer
     } finally {
+      this.#asking = false
       cancelLimit()
     }
   }
@@ -154,15 +181,23 @@ export class Prober {
    * and so unsent, for seconds. One nudge at a time serves all who wait.
    */
   nudge(signal: AbortSignal): void {
-    const { runtime, run, logger } = this.#options
-    const now = runtime.clock.monotonicMs()
-    if (now < this.#nudgedMs + NUDGE_EVERY_MS) return
-    this.#nudgedMs = now
-    run(session => session.query(`SELECT pg_logical_emit_message(true, 'walcache', '')`), signal).catch(
-      (error: unknown) => {
-        if (!signal.aborted) logger.debug(`A nudge failed: ${asError(error).message}`)
-      },
-    )
+    if (this.#nudging) return
+    this.#nudging = true
+    this.#nudge(signal)
+      .catch((error: unknown) => {
+        if (!signal.aborted) this.#options.logger.debug(`A nudge failed: ${asError(error).message}`)
+      })
+      .finally(() => {
+        this.#nudging = false
+      })
+  }
+
+  async #nudge(signal: AbortSignal): Promise<void> {
+    const { runtime, run } = this.#options
+    const tooEarlyMs = this.#nudgedMs + NUDGE_EVERY_MS - runtime.clock.monotonicMs()
+    if (tooEarlyMs > 0) await pause(runtime.timers, tooEarlyMs, signal)
+    this.#nudgedMs = runtime.clock.monotonicMs()
+    await run(session => session.query(`SELECT pg_logical_emit_message(true, 'walcache', '')`), signal)
   }
 }
 
@@ -170,6 +205,14 @@ export class Prober {
 function isRefusal(error: unknown): boolean {
   const { code } = error as { code?: unknown }
   return typeof code === 'string' && /^42...$/.test(code)
+}
+
+/** The server lets nobody in any more, and waits until our stream has confirmed everything: better it waits for nobody. */
+function isShuttingDown(error: unknown): boolean {
+  const { cause } = error as { cause?: unknown }
+  return (
+    error instanceof ConnectionError && (cause as { code?: unknown } | undefined)?.code === CANNOT_CONNECT_NOW
+  )
 }
 
 /** Carries what `check` threw past the places that forgive a failed probe. */

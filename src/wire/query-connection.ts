@@ -9,10 +9,12 @@ export class PgQueryConnection implements QueryConnection {
   readonly #client: pg.Client
   readonly #socket: Socket
   readonly #timers: Timers
+  readonly closed: Promise<void>
   #closing: Promise<void> | undefined
 
   private constructor(client: pg.Client, socket: Socket, timers: Timers) {
     this.#client = client
+    this.closed = new Promise(resolve => client.once('end', resolve))
     this.#socket = socket
     this.#timers = timers
   }

@@ -19,6 +19,9 @@ interface ClientInternals {
   }
 }
 
+/** A walsender with nothing to send answers a goodbye at once; one that sends a huge transaction hears it only when the socket is cut. */
+const STREAM_GOODBYE_MS = 100
+
 /** Ends a session's process on the server, from another session. */
 export type Terminate = (pid: number) => Promise<unknown>
 
@@ -128,7 +131,11 @@ export class PgReplicationConnection implements ReplicationConnection {
       this.resume()
       this.#client.connection.end()
     }
-    await this.service.socket.goodbye(this.closed, this.timers)
+    await this.service.socket.goodbye(
+      this.closed,
+      this.timers,
+      this.#isStreaming ? STREAM_GOODBYE_MS : undefined,
+    )
   }
 
   /** The connection is at its end, for whatever reason is told first. */

@@ -17,6 +17,8 @@ export class SessionPool {
   #used = 0
   readonly #closing = new AbortController()
   #closed: Promise<void> | null = null
+  /** An idle session was ended, though not by us: its server may be going down. */
+  onIdleLost: () => void = () => undefined
   /** Resolves the wait for the last one to leave. */
   #onEmpty: () => void = () => undefined
 
@@ -58,7 +60,7 @@ export class SessionPool {
           if (!isLost(error) || signal?.aborted) throw error
         }
       }
-      return await this.#runOn(await this.#connect(signal), work, signal)
+      return await this.#runOn(await this.#connectShared(signal), work, signal)
     } finally {
       this.#leave()
     }
@@ -67,6 +69,17 @@ export class SessionPool {
   #connect(signal: AbortSignal | undefined): Promise<QueryConnection> {
     const closing = this.#closing.signal
     return this.#connections.query(signal === undefined ? closing : AbortSignal.any([signal, closing]))
+  }
+
+  async #connectShared(signal: AbortSignal | undefined): Promise<QueryConnection> {
+    const session = await this.#connect(signal)
+    void session.closed.then(() => {
+      const place = this.#idle.indexOf(session)
+      if (place < 0) return
+      this.#idle.splice(place, 1)
+      this.onIdleLost()
+    })
+    return session
   }
 
   async #runOn<T>(
@@ -160,6 +173,10 @@ class LeasedSession implements QueryConnection {
 
   copyOut(sql: string): AsyncIterable<Uint8Array> {
     return this.#session.copyOut(sql)
+  }
+
+  get closed(): Promise<void> {
+    return this.#session.closed
   }
 
   async close(): Promise<void> {

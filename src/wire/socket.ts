@@ -64,8 +64,8 @@ export class Socket {
   }
 
   /** Waits for a goodbye that was begun, but not for ever. */
-  goodbye(done: Promise<unknown>, timers: Timers): Promise<unknown> {
-    return this.within(done, timers, GOODBYE_MS)
+  goodbye(done: Promise<unknown>, timers: Timers, limitMs = GOODBYE_MS): Promise<unknown> {
+    return this.within(done, timers, limitMs)
   }
 }
 
