@@ -43,6 +43,7 @@ export type { Logger } from './observe.js'
 export type {
   ChangeGap,
   ChangesOptions,
+  FindInSnapshot,
   FindUnique,
   Key,
   KeyValue,

@@ -20,6 +20,7 @@ import type { CacheHealth, CacheState } from './health.js'
 import { asCacheError, Lifecycle } from './lifecycle.js'
 import { APPLICATION_NAME, type ResolvedOptions } from './options.js'
 import { callerSession, prepare, type Setup } from './setup.js'
+import { untilServerIsUp } from './start-retry.js'
 import { notAnEntity, SnapshotKeeper } from './snapshots.js'
 
 const WAIT_DEFAULT_MS = 5_000
@@ -87,7 +88,9 @@ export class CacheCore {
 
   async #begin(): Promise<void> {
     const options = this.#options
-    const session = await callerSession(options.pool, this.#closing.signal)
+    const { runtime, logger } = options
+    const { signal } = this.#closing
+    const session = await untilServerIsUp(runtime, signal, logger, () => callerSession(options.pool, signal))
     this.#throwIfGone()
     const connections = connectionsOf(options.pool, {
       ...(options.replication === undefined ? {} : { replication: options.replication }),
@@ -95,12 +98,15 @@ export class CacheCore {
       applicationName: APPLICATION_NAME,
       timers: options.runtime.timers,
     })
-    this.#sessions = new SessionPool(connections, options.connections)
-    const setup = await prepare(options, session, this.#sessions, this.#closing.signal)
+    const sessions = new SessionPool(connections, options.connections)
+    this.#sessions = sessions
+    const setup = await untilServerIsUp(runtime, signal, logger, () =>
+      prepare(options, session, sessions, signal),
+    )
     this.#throwIfGone()
     this.#walSizes = { block: setup.server.walBlockBytes, segment: setup.server.walSegmentBytes }
     this.#addEntries(setup)
-    this.#lifecycle = new Lifecycle(options, session, connections, this.#sessions, {
+    this.#lifecycle = new Lifecycle(options, session, connections, sessions, {
       beforeLoad: () => this.#makeRoom(),
       onPosition: (generation, position, changed) => this.#onPosition(generation, position, changed),
       onAborted: generation => {
@@ -111,7 +117,7 @@ export class CacheCore {
     })
     const mayGiveUp = (): boolean => options.wait && this.#live === null
     this.#running = this.#lifecycle
-      .run(setup, this.#closing.signal, mayGiveUp)
+      .run(setup, signal, mayGiveUp)
       .catch((error: unknown) => this.#fail(asCacheError(error)))
   }
 

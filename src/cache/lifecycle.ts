@@ -14,9 +14,8 @@ import { isServerError } from '../wire/connect-errors.js'
 import { Generation, type GenerationEvents } from './generation.js'
 import type { ResolvedOptions } from './options.js'
 import { prepare, type Setup } from './setup.js'
+import { START_RETRY_MS } from './start-retry.js'
 
-/** A server that can't be reached at the start (it may be starting up itself) is tried again for so long; others' transactions are waited for without end. */
-const START_RETRY_MS = 10_000
 /** A stream that has lasted so long was a success: the next failure counts from one again. */
 const SETTLED_MS = 30_000
 
@@ -80,7 +79,7 @@ export class Lifecycle {
     let known: Setup | null = setup
     while (this.#state.kind !== 'failed' && this.#state.kind !== 'closed') {
       if (this.#state.kind === 'waiting') {
-        this.#options.logger.warn(`${this.#state.error.message} Trying again.`)
+        this.#options.logger.warn(this.#state.error.message)
         await pause(timers, waitMs(this.#state, random), signal)
         this.#reconnects++
         this.#turn({ kind: signal.aborted ? 'close' : 'elapsed' })

@@ -16,6 +16,7 @@ import { type LiveTable, lookUp } from './live.js'
 import { LocalTable, SnapshotLocalTable } from './local.js'
 import type {
   ChangesOptions,
+  FindInSnapshot,
   FindUnique,
   LocalReads,
   ReadOptions,
@@ -39,7 +40,7 @@ export interface ReadContext {
   readonly closed: () => ClosedError | null
 }
 
-const READ_OPTIONS: ReadonlySet<string> = new Set([
+const FIND_OPTIONS: ReadonlySet<string> = new Set([
   'where',
   'maxStaleness',
   'onStale',
@@ -47,6 +48,9 @@ const READ_OPTIONS: ReadonlySet<string> = new Set([
   'after',
   'signal',
 ])
+/** A snapshot is as old as it is, and memory has its answers. */
+const SNAPSHOT_FIND_OPTIONS: ReadonlySet<string> = new Set(['where', 'signal'])
+const CHANGES_OPTIONS: ReadonlySet<string> = new Set(['signal'])
 
 /** A table as it is now: memory where that proves the answer, else PostgreSQL, as the options say. */
 export class CacheTable<Row extends object> implements Table<Row> {
@@ -78,7 +82,7 @@ export class CacheTable<Row extends object> implements Table<Row> {
   }
 
   async findUnique(query: FindUnique<Row>): Promise<Row | null> {
-    checkQuery(this.#live, query)
+    checkFind(this.#live, query, FIND_OPTIONS)
     const { closed, waitFor } = this.#context
     const gone = closed()
     if (gone !== null) throw gone
@@ -108,6 +112,7 @@ export class CacheTable<Row extends object> implements Table<Row> {
   }
 
   changes(options: ChangesOptions = {}): AsyncIterableIterator<TableChange<Row>> {
+    checkOptions('changes', options, CHANGES_OPTIONS)
     return this.#changes(options)
   }
 
@@ -142,25 +147,32 @@ export class CacheSnapshotTable<Row extends object> implements SnapshotTable<Row
     this.#live = live
   }
 
-  async findUnique(query: FindUnique<Row>): Promise<Row | null> {
-    checkQuery(this.#live, query)
+  async findUnique(query: FindInSnapshot<Row>): Promise<Row | null> {
+    checkFind(this.#live, query, SNAPSHOT_FIND_OPTIONS)
     query.signal?.throwIfAborted()
     return this.local.get(query.where) ?? null
   }
 
-  async findUniqueOrThrow(query: FindUnique<Row>): Promise<Row> {
+  async findUniqueOrThrow(query: FindInSnapshot<Row>): Promise<Row> {
     const row = await this.findUnique(query)
     if (row === null) throw new NotFoundError(this.#live.mapping.name)
     return row
   }
 }
 
-function checkQuery({ mapping }: LiveTable, query: object): void {
-  for (const option of Object.keys(query))
-    if (!READ_OPTIONS.has(option)) throw new OptionError(option, 'there is no such option of findUnique.')
-  const { where } = query as { where?: unknown }
+function checkFind({ mapping }: LiveTable, query: unknown, known: ReadonlySet<string>): void {
+  const { where } = checkOptions('findUnique', query, known) as { where?: unknown }
   if (typeof where !== 'object' || where === null)
     throw new KeyError(mapping.name, 'findUnique wants it in "where".')
+}
+
+/** Refuses an option that would have no effect. */
+function checkOptions(method: string, options: unknown, known: ReadonlySet<string>): object {
+  if (typeof options !== 'object' || options === null)
+    throw new OptionError(method, 'it takes one object of options.')
+  for (const option of Object.keys(options))
+    if (!known.has(option)) throw new OptionError(option, `there is no such option of ${method} here.`)
+  return options
 }
 
 /** Errors that say that memory has not come as far as a token. */

@@ -49,6 +49,13 @@ export interface FindUnique<Row> extends ReadOptions {
   readonly where: Partial<Row>
 }
 
+/** A look-up in a snapshot, which is as old as it is. */
+export interface FindInSnapshot<Row> {
+  /** The key's properties. */
+  readonly where: Partial<Row>
+  readonly signal?: AbortSignal
+}
+
 /** One row's change, as one commit made it. */
 export interface RowChange<Row> {
   readonly kind: 'insert' | 'update' | 'delete'
@@ -99,13 +106,15 @@ export interface SnapshotTable<Row> {
    * @throws {OverloadedError} @throws {DatabaseReadError} @throws {ConnectionError} from reads that ask PostgreSQL.
    * @throws {TokenError} @throws {WaitTimeoutError} for `after`. @throws {ClosedError}
    */
-  findUnique(query: FindUnique<Row>): Promise<Row | null>
+  findUnique(query: FindInSnapshot<Row>): Promise<Row | null>
   /** As `findUnique`. @throws {NotFoundError} if there is no such row. */
-  findUniqueOrThrow(query: FindUnique<Row>): Promise<Row>
+  findUniqueOrThrow(query: FindInSnapshot<Row>): Promise<Row>
 }
 
 /** A table as it is now. */
 export interface Table<Row> extends SnapshotTable<Row> {
+  findUnique(query: FindUnique<Row>): Promise<Row | null>
+  findUniqueOrThrow(query: FindUnique<Row>): Promise<Row>
   /**
    * The table's changes from now on, commit by commit, in the order of their commits, each when its commit is visible. Ends when `signal`
    * aborts, the loop is left, or the cache closes. A reader that falls too far behind gets a `gap` and goes on with what is newest.

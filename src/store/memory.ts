@@ -35,13 +35,18 @@ export class MemoryAccount {
 
   /** @throws {MemoryLimitError} if the table, or all together, would hold more than allowed. */
   take(bytes: number): void {
-    if (this.#used + bytes > this.limitBytes) throw new MemoryLimitError(this.table, this.limitBytes)
-    if (!this.budget.tryTake(bytes)) throw new MemoryLimitError(this.table, this.budget.limitBytes)
+    if (this.#used + bytes > this.limitBytes) throw this.full(this.limitBytes)
+    if (!this.budget.tryTake(bytes)) throw this.full(this.budget.limitBytes)
     this.#used += bytes
   }
 
   give(bytes: number): void {
     this.#used -= bytes
     this.budget.give(bytes)
+  }
+
+  /** The error for a table that would need more than `limitBytes`. */
+  full(limitBytes: number): MemoryLimitError {
+    return new MemoryLimitError(this.table, limitBytes)
   }
 }

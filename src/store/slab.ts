@@ -135,7 +135,7 @@ export class Slab {
 
   #addPage(bytes: number, large: boolean): number {
     const vacant = this.#vacantPages.length > 0
-    assert(vacant || this.#words.length < PAGES_MAX, `a table has at most ${PAGES_MAX} pages`)
+    if (!vacant && this.#words.length === PAGES_MAX) throw this.#memory.full(PAGES_MAX * PAGE_BYTES)
     this.#memory.take(bytes)
     const page = vacant ? this.#vacantPages.pop()! : this.#words.length
     const buffer = new ArrayBuffer(bytes)

@@ -6,6 +6,7 @@ import { Chains } from './chains.js'
 import { IdList } from './id-list.js'
 import type { MemoryAccount } from './memory.js'
 import { Pruner } from './pruner.js'
+import { ReadLately } from './read-lately.js'
 import type { Readers } from './readers.js'
 import { type KeyBuffer, RecordFormat, ROW_BYTES_MAX } from './record.js'
 import { SizeHistory } from './size-history.js'
@@ -15,8 +16,6 @@ import { mergeUnchanged } from './unchanged.js'
 
 /** How many decoded rows a table keeps; the packed rows are bounded by bytes. */
 const DECODED_MAX = 8192
-/** A row is kept decoded if it was read among about so many others before: one that is read once would only drive out others. */
-const READ_LATELY = 2 * DECODED_MAX
 
 /** What the store has to know about a table; the rest is its mapping's business. */
 export interface TableLayout {
@@ -65,8 +64,7 @@ export class TableStore {
   readonly #merged = new TupleView()
   readonly #mergedOrder: Int32Array
   readonly #selectOrder: Int32Array
-  /** Row id + 1 of rows that were read lately, each at the place that its id gives. Made at the first read. */
-  #readLately: Uint32Array | null = null
+  readonly #readLately = new ReadLately(2 * DECODED_MAX)
   /** Rows that the transaction in progress has written, once each. */
   #touched = new IdList()
   #pendingSize = 0
@@ -138,7 +136,7 @@ export class TableStore {
     const { slab, rows } = this.#chains
     // Not behind a truncation either, published or pending: a snapshot may still read what that one killed.
     if (
-      this.#wasReadLately(row) &&
+      this.#readLately.seen(row) &&
       rows.head(row) === record &&
       slab.seq(record) >= this.#truncations.newest
     ) {
@@ -146,14 +144,6 @@ export class TableStore {
       this.decoded.set(key, decoded)
     }
     return decoded
-  }
-
-  #wasReadLately(row: RowId): boolean {
-    this.#readLately ??= new Uint32Array(READ_LATELY)
-    const place = row % READ_LATELY
-    if (this.#readLately[place] === row + 1) return true
-    this.#readLately[place] = row + 1
-    return false
   }
 
   /** A copy of the record's values, for whoever keeps them longer than the record lives. */
@@ -282,7 +272,7 @@ export class TableStore {
     const { columns } = this.format
     const bytes = this.format.measure(row, order, columns)
     if (bytes < 0) throw this.#diverged('a row came with a value that was not sent.')
-    if (bytes > ROW_BYTES_MAX) throw this.#diverged(`a row is larger than ${ROW_BYTES_MAX} bytes.`)
+    if (bytes > ROW_BYTES_MAX) throw this.#memory.full(ROW_BYTES_MAX)
     const { slab } = this.#chains
     const record = slab.allocate(bytes, 0, seq, 0)
     const ascii = this.format.write(row, order, columns, slab.page(record), slab.dataStart(record))
