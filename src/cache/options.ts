@@ -72,7 +72,7 @@ export interface ResolvedOptions {
   readonly replication: ConnectionSource | undefined
   readonly connections: number
   readonly decoder: DecoderName
-  readonly assumed: Assumptions
+  readonly assumed: Omit<Assumptions, 'utc'>
   readonly publication: string | undefined
   readonly maxStalenessMs: number
   readonly onStaleLocal: 'throw' | 'serve'
@@ -193,9 +193,9 @@ function nested<T extends object>(
 function assumptions(
   { assumeFinite = false, assumeNoTruncate = false }: OpenCacheOptions,
   decoder: DecoderName,
-): Assumptions {
+): Omit<Assumptions, 'utc'> {
   const { truncate, lostTypes }: DecoderLimits = decoders[decoder].limits
-  const needsFinite = lostTypes.some(({ onlyNonFinite }) => onlyNonFinite)
+  const needsFinite = lostTypes.some(({ mendedBy }) => mendedBy === 'finite')
   assumption('assumeFinite', assumeFinite, needsFinite, `decoder '${decoder}' loses no NaN and no infinity.`)
   assumption('assumeNoTruncate', assumeNoTruncate, !truncate, `decoder '${decoder}' carries TRUNCATE.`)
   return { finite: assumeFinite, noTruncate: assumeNoTruncate }

@@ -7,7 +7,7 @@ import { fingerprintSql } from '../freshness/fingerprint.js'
 import { type Catalog, readCatalog, type ServerFacts } from '../mapping/catalog.js'
 import type { TableMapping } from '../mapping/mapping.js'
 import { declaredTables, resolveMappings } from '../mapping/registry.js'
-import { CALLER_SESSION_SQL, type CallerSession } from '../mapping/session.js'
+import { CALLER_SESSION_SQL, type CallerSession, isUtc } from '../mapping/session.js'
 import { unlessAborted } from '../runtime.js'
 import type { QueryConnection } from '../runtime.js'
 import { connectError } from '../wire/connect-errors.js'
@@ -69,7 +69,11 @@ export async function prepare(
     const numbersAsText = await sendsNumbersAsText(connection, options, catalog)
     const { mappings, problems, warnings } = resolveMappings(options.entities, catalog, {
       decoder,
-      assumed: { ...options.assumed, finite: options.assumed.finite || numbersAsText },
+      assumed: {
+        finite: options.assumed.finite || numbersAsText,
+        noTruncate: options.assumed.noTruncate,
+        utc: isUtc(session),
+      },
       parserFor: parsersOf(options.pool),
       session,
     })
@@ -96,7 +100,7 @@ async function sendsNumbersAsText(
 ): Promise<boolean> {
   const { lostTypes, textNumbersOption }: DecoderLimits = decoders[decoder].limits
   if (textNumbersOption === null || assumed.finite) return false
-  const oids = lostTypes.flatMap(types => (types.onlyNonFinite ? types.oids : []))
+  const oids = lostTypes.flatMap(types => (types.mendedBy === 'finite' ? types.oids : []))
   if (!tables.some(({ columns }) => columns.some(({ typeOid }) => oids.includes(typeOid)))) return false
   return pluginHasOption(connection, {
     slot: temporarySlotName(runtime.random),

@@ -26,14 +26,16 @@ export interface LostTypes {
   readonly oids: readonly number[]
   /** As in "it sends ...". */
   readonly why: string
-  /** Whether only NaN and the infinities are lost, so that `assumeFinite` allows them. */
-  readonly onlyNonFinite: boolean
+  /** What makes them whole: 'finite' if only NaN and the infinities are lost, 'utc' if only sessions in another zone lose them. */
+  readonly mendedBy: keyof Pick<Assumptions, 'finite' | 'utc'> | null
 }
 
-/** What the user vouches for, or the server was found to have. */
+/** What the user vouches for, or was found to be so. */
 export interface Assumptions {
   /** No NaN and no infinity is ever stored. */
   readonly finite: boolean
   /** No mapped table is ever truncated. */
   readonly noTruncate: boolean
+  /** Sessions are in UTC, where the zone of every instant is `+00`. */
+  readonly utc: boolean
 }

@@ -1,4 +1,5 @@
 import type { DecoderKind } from './decoder.js'
+import { decoderbufsLimits, loadDecoderbufs } from './decoderbufs.js'
 import { PgoutputDecoder, pgoutputLimits } from './pgoutput.js'
 import { Wal2jsonDecoder, wal2jsonLimits } from './wal2json.js'
 
@@ -8,6 +9,7 @@ export type { Decoder, DecoderContext, DecoderFactory, DecoderKind } from './dec
 export const decoders = {
   pgoutput: { limits: pgoutputLimits, load: async () => context => new PgoutputDecoder(context) },
   wal2json: { limits: wal2jsonLimits, load: async () => context => new Wal2jsonDecoder(context) },
+  decoderbufs: { limits: decoderbufsLimits, load: loadDecoderbufs },
 } as const satisfies Record<string, DecoderKind>
 
 export type DecoderName = keyof typeof decoders

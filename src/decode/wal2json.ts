@@ -30,7 +30,7 @@ export const wal2jsonLimits: DecoderLimits = {
   generatedStored: true,
   publications: false,
   convertsEncoding: false,
-  lostTypes: [{ oids: [700, 701, 1700], why: 'NaN and the infinities as null', onlyNonFinite: true }],
+  lostTypes: [{ oids: [700, 701, 1700], why: 'NaN and the infinities as null', mendedBy: 'finite' }],
   textNumbersOption: TEXT_NUMBERS_OPTION,
 }
 

@@ -25,7 +25,7 @@ export interface ResolveOptions {
   readonly session?: CallerSession
 }
 
-const NOTHING_ASSUMED: Assumptions = { finite: false, noTruncate: false }
+const NOTHING_ASSUMED: Assumptions = { finite: false, noTruncate: false, utc: false }
 
 export interface Resolution {
   /** One for each declaration without a problem. */

@@ -56,3 +56,11 @@ export function sessionWarnings({ intervalStyle, extraFloatDigits }: CallerSessi
   }
   return warnings
 }
+
+/** Names of the zone whose offset has always been `+00`: as the time zone database has them, in any case. */
+const UTC = /^(?:etc\/)?(?:utc|uct|universal|zulu|gmt|gmt[+-]?0|greenwich)$/i
+
+/** Whether the text of every timestamptz ends in `+00`. */
+export function isUtc({ timeZone }: Pick<CallerSession, 'timeZone'>): boolean {
+  return UTC.test(timeZone)
+}

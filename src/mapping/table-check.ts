@@ -1,4 +1,4 @@
-import type { Assumptions, DecoderLimits } from '../change/limits.js'
+import type { Assumptions, DecoderLimits, LostTypes } from '../change/limits.js'
 import type { SetupProblem } from '../errors.js'
 import { quoteIdentifier, quoteQualified } from '../sql/quote.js'
 import type { CatalogColumn, CatalogTable } from './catalog.js'
@@ -123,13 +123,19 @@ export function decoderProblems(limits: DecoderLimits, { noTruncate }: Assumptio
   ]
 }
 
+/** What else can be done about a type that is lost only in part. */
+const MENDED: Readonly<Record<NonNullable<LostTypes['mendedBy']>, string>> = {
+  finite: ', or, if neither is ever stored in it, open the cache with assumeFinite: true',
+  utc: ", or let the pool's sessions have TimeZone UTC",
+}
+
 /** What is wrong with one mapped column. */
 export function columnProblems(
   column: CatalogColumn,
   property: string,
   table: CatalogTable,
   limits: DecoderLimits,
-  { finite }: Assumptions,
+  assumed: Assumptions,
 ): TableProblem[] {
   const problems: TableProblem[] = []
   const add = (kind: string, message: string): void =>
@@ -141,10 +147,8 @@ export function columnProblems(
     )
   }
   const lost = limits.lostTypes.find(({ oids }) => oids.includes(column.typeOid))
-  if (lost !== undefined && !(lost.onlyNonFinite && finite)) {
-    const otherwise = lost.onlyNonFinite
-      ? ', or, if neither is ever stored in it, open the cache with assumeFinite: true'
-      : ''
+  if (lost !== undefined && !(lost.mendedBy !== null && assumed[lost.mendedBy])) {
+    const otherwise = lost.mendedBy === null ? '' : MENDED[lost.mendedBy]
     add(
       'decoder-type',
       `${limits.decoder} can't carry ${column.typeName}: it sends ${lost.why}. Use decoder 'pgoutput', or leave the column out${otherwise}.`,

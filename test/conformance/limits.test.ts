@@ -15,13 +15,16 @@ const typeNames = new Map([
   [700, 'float4'],
   [701, 'float8'],
   [790, 'money'],
+  [1184, 'timestamptz'],
   [1266, 'timetz'],
   [1700, 'numeric'],
 ])
 
-function lost({ oids, onlyNonFinite }: LostTypes): string {
+const mended = { finite: ', unless `assumeFinite`', utc: ', unless TimeZone is UTC' }
+
+function lost({ oids, mendedBy }: LostTypes): string {
   const types = oids.map(oid => typeNames.get(oid)).join(', ')
-  return `${types}: \`decoder-type\`${onlyNonFinite ? ', unless `assumeFinite`' : ''}`
+  return `${types}: \`decoder-type\`${mendedBy === null ? '' : mended[mendedBy]}`
 }
 
 const carried = (is: boolean, otherwise: string): string => (is ? 'yes' : `no: ${otherwise}`)
@@ -56,7 +59,7 @@ test('each decoder goes by the name of its plugin', async () => {
 const items = defineTable<Record<string, unknown>>({ name: 'items' })
 
 async function open(db: TestDatabase, more: Partial<OpenCacheOptions>): Promise<Cache> {
-  const pool = new pg.Pool({ connectionString: db.url })
+  const pool = new pg.Pool({ connectionString: db.url, options: '-c timezone=America/New_York' })
   onTestFinished(() => pool.end())
   const cache = await openCache({ pool, entities: [items], ...more })
   onTestFinished(() => cache.close())
@@ -102,7 +105,7 @@ describe.each(names)('%s', name => {
     ).toEqual([])
   })
 
-  test.runIf(limits.lostTypes.some(({ onlyNonFinite }) => onlyNonFinite))(
+  test.runIf(limits.lostTypes.some(({ mendedBy }) => mendedBy === 'finite'))(
     'takes them if they are said to be finite',
     async ({ skip }) => {
       const db = await database(skip)
@@ -159,6 +162,8 @@ describe.each(names)('%s', name => {
     const url = new URL(db.url)
     url.pathname = `/${latin}`
     const pool = new pg.Pool({ connectionString: url.href })
+    // The database is dropped under it.
+    pool.on('error', () => undefined)
     onTestFinished(() => pool.end())
     await pool.query('create table items (id int primary key)')
     const opened = openCache({ pool, entities: [items], decoder: name, ...vouched })
@@ -219,7 +224,7 @@ describe.each(names)('%s', name => {
       await expect(openCache({ ...given, assumeNoTruncate: true })).rejects.toThrow(
         `decoder '${name}' carries TRUNCATE`,
       )
-    if (!limits.lostTypes.some(({ onlyNonFinite }) => onlyNonFinite))
+    if (!limits.lostTypes.some(({ mendedBy }) => mendedBy === 'finite'))
       await expect(openCache({ ...given, assumeFinite: true })).rejects.toThrow(
         `decoder '${name}' loses no NaN`,
       )

@@ -372,17 +372,17 @@ describe('columns that do not fit', () => {
       'decoder-type t701 t701',
       'decoder-type t1700 t1700',
     ])
-    const finite = { finite: true, noTruncate: false }
+    const finite = { finite: true, noTruncate: false, utc: false }
     expect(problemsOf([users], facts, { decoder: decoders.wal2json.limits, assumed: finite })).toEqual([])
   })
 
   test('a type that no assumption mends', () => {
-    const lostTypes = [{ oids: [790], why: 'it without its currency', onlyNonFinite: false }]
+    const lostTypes = [{ oids: [790], why: 'it without its currency', mendedBy: null }]
     const decoder = { ...decoders.pgoutput.limits, decoder: 'lossy', lostTypes }
     const facts = catalog([
       table(['id', column('price', { typeOid: 790, baseTypeOid: 790, typeName: 'money' })]),
     ])
-    const finite = { finite: true, noTruncate: false }
+    const finite = { finite: true, noTruncate: false, utc: false }
     const { problems } = resolveMappings([users], facts, { ...options, decoder, assumed: finite })
     expect(problems).toEqual([
       {
@@ -399,7 +399,7 @@ describe('columns that do not fit', () => {
   test('any, if the decoder does not carry TRUNCATE', () => {
     const decoder = { ...decoders.pgoutput.limits, truncate: false }
     expect(problemsOf([users], catalog([plain]), { decoder })).toEqual(['decoder-truncate'])
-    const noTruncate = { finite: false, noTruncate: true }
+    const noTruncate = { finite: false, noTruncate: true, utc: false }
     expect(problemsOf([users], catalog([plain]), { decoder, assumed: noTruncate })).toEqual([])
   })
 })
