@@ -6,13 +6,15 @@
 import { spawnSync } from 'node:child_process'
 import { parseArgs } from 'node:util'
 import { apply } from './apply.js'
+import { giant } from './giant.js'
+import { latency } from './latency.js'
 import { load } from './load.js'
 import { memory } from './memory.js'
 import { read } from './read.js'
 import type { Benchmark, BenchmarkOptions, Figure } from './support/benchmark.js'
 import { table } from './support/report.js'
 
-const benchmarks: readonly Benchmark[] = [read, apply, load, memory]
+const benchmarks: readonly Benchmark[] = [read, apply, load, memory, latency, giant]
 
 const { values: given, positionals } = parseArgs({
   allowPositionals: true,
@@ -41,7 +43,7 @@ function help(): string {
     ...names,
     '  all      each of them, in a process of its own',
     '',
-    '--rows is the size of the large table, 1,000,000 by default; --json makes the last line an object of all figures.',
+    '--rows is the size of the large table, usually 1,000,000; --json makes the last line an object of all figures.',
   ].join('\n')
 }
 

@@ -3,9 +3,10 @@ import { LogicalReplicationService, type Pgoutput, PgoutputPlugin } from 'pg-log
 import pg from 'pg'
 import type { Person } from '../support/database.js'
 import { digestOf } from '../support/digest.js'
-import { holdOrder, say, size, updateAll } from './meter.js'
+import { holdOrder, say, size, updateRows } from './meter.js'
 
-const { url, publication, rows } = holdOrder()
+const order = holdOrder()
+const { url, publication } = order
 const pool = new pg.Pool({ connectionString: url })
 const slot = `map_${process.pid}`
 await pool.query(`select pg_create_logical_replication_slot($1, 'pgoutput')`, [slot])
@@ -27,7 +28,7 @@ const ended = new Promise<void>((resolve, reject) => {
 })
 
 const sizes = await size()
-const flow = await updateAll(pool, rows, async () => {
+const flow = await updateRows(pool, order, async () => {
   await pool.query(`select pg_logical_emit_message(true, 'end', '')`)
   await ended
 })

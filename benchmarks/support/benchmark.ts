@@ -11,7 +11,7 @@ export interface Benchmark {
 export interface BenchmarkOptions {
   /** How often each subject takes its turn; undefined: as often as the benchmark thinks right. */
   readonly rounds?: number
-  /** The size of the large table; undefined: 1,000,000. */
+  /** The size of the table; undefined: what the benchmark thinks right, mostly 1,000,000. */
   readonly rows?: number
   /** Told what is going on, for people who wait. */
   readonly progress: (text: string) => void
