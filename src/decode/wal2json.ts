@@ -70,8 +70,7 @@ const COLUMN_MEMBERS = asBytes(['name', 'typeoid', 'value'])
 const [NAME, TYPE_OID, VALUE] = [0, 1, 2]
 
 /** As `timestamptz_to_str` writes it, in the session's zone: `2026-01-31 12:34:56.789012+05:30`. */
-const COMMIT_TIME =
-  /^(\d{4,6})-(\d\d)-(\d\d) (\d\d):(\d\d):(\d\d)(\.\d{1,6})?([+-])(\d\d)(?::(\d\d))?(?::(\d\d))?$/
+const COMMIT_TIME = /^(\d{4}-\d\d-\d\d) (\d\d:\d\d:\d\d)(\.\d{1,6})?([+-])(\d\d)(?::(\d\d))?(?::(\d\d))?$/
 
 /**
  * wal2json, format version 2: an object per change, read where it lies, its numbers as they are written.
@@ -227,14 +226,17 @@ export class Wal2jsonDecoder<B> implements Decoder<B> {
     const endLsn = this.#lsn(NEXT_LSN)
     if (endLsn !== lsnFromHalves(this.#lsnHigh, this.#lsnLow))
       throw this.#malformed('a commit that does not end at its frame’s position.')
+    sink.commit(endLsn, this.#commitTimeMs())
+  }
+
+  #commitTimeMs(): number {
     const parts = COMMIT_TIME.exec(this.#required(TIMESTAMP))
     if (parts === null) throw this.#malformed('a commit without its time.')
-    const [year, month, day, hours, minutes, seconds, , , zoneHours, zoneMinutes = 0, zoneSeconds = 0] =
-      parts.map(Number)
-    const localMs =
-      Date.UTC(year!, month! - 1, day, hours, minutes, seconds) + Math.floor(Number(parts[7] ?? 0) * 1000)
-    const zoneMs = (zoneHours! * 3600 + zoneMinutes * 60 + zoneSeconds) * 1000
-    sink.commit(endLsn, parts[8] === '-' ? localMs + zoneMs : localMs - zoneMs)
+    const [, date, clock, fraction = '.0', sign, hours, minutes = '0', seconds = '0'] = parts
+    const localMs = Date.parse(`${date}T${clock}Z`) + Math.floor(Number(fraction) * 1000)
+    const zoneMs = (Number(hours) * 3600 + Number(minutes) * 60 + Number(seconds)) * 1000
+    if (Number.isNaN(localMs)) throw this.#malformed('a commit without its time.')
+    return sign === '-' ? localMs + zoneMs : localMs - zoneMs
   }
 
   /** Points `view` at the values of an array of columns, or skips it if nobody wants the table's. */

@@ -19,10 +19,12 @@ type Row = Record<string, string | null>
 class MapSink implements ChangeSink<Relation> {
   readonly rows = new Map<string, Row>()
   readonly commits: Lsn[] = []
+  readonly commitTimesMs: number[] = []
   position = LSN_ZERO
   #isOpen = false
 
-  begin(): void {
+  begin(xid: number): void {
+    assert.ok(Number.isInteger(xid) && xid > 0, 'a transaction has its id')
     assert.ok(!this.#isOpen, 'a transaction begins after the one before has ended')
     this.#isOpen = true
   }
@@ -54,10 +56,11 @@ class MapSink implements ChangeSink<Relation> {
     // Not of any table.
   }
 
-  commit(endLsn: Lsn): void {
+  commit(endLsn: Lsn, commitTimeMs: number): void {
     assert.ok(this.#isOpen, 'what is committed was begun')
     this.#isOpen = false
     this.commits.push(endLsn)
+    this.commitTimesMs.push(commitTimeMs)
     this.position = endLsn
   }
 
@@ -151,6 +154,9 @@ describe.each(cases)(
         logger: silentLogger,
       })
       afterTest(() => source.close())
+      const [began] = await db.query<{ ms: number }>(
+        'select extract(epoch from clock_timestamp()) * 1000 - 1 as ms',
+      )
       const batches = source.batches(new AbortController().signal)[Symbol.asyncIterator]()
       const sink = new MapSink()
       for (const step of steps) {
@@ -171,6 +177,13 @@ describe.each(cases)(
           rows,
         )
       }
+      const [ended] = await db.query<{ ms: number }>(
+        'select extract(epoch from clock_timestamp()) * 1000 as ms',
+      )
+      assert.ok(
+        sink.commitTimesMs.every(ms => Number(began!.ms) <= ms && ms <= Number(ended!.ms)),
+        'commits have the server’s time',
+      )
       assert.deepEqual(
         sink.commits,
         sink.commits.toSorted((a, b) => (a < b ? -1 : 1)),
