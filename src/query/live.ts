@@ -25,16 +25,11 @@ const keyBuffer = new KeyBuffer()
  * @throws whatever the table failed with.
  */
 export function lookUp(live: LiveTable, key: unknown, at: number): object | undefined {
-  const { table, keys, store } = live
+  const { table, keys } = live
   if (table.failed !== null) throw table.failed
   const decodedKey = keys.read(key, keyBuffer)
-  const row = table.find(keyBuffer)
-  const record = row < 0 ? NONE : table.recordAt(row, at)
-  if (record === NONE) return undefined
-  // What is kept decoded is the newest version: good for every reader that sees that version.
-  const isNewest = at === store.visible || table.isHead(row, record)
-  const kept = isNewest ? table.decoded.get(decodedKey) : undefined
-  return hand(live, kept ?? (isNewest ? table.decodeAndKeep(row, record, decodedKey) : table.decode(record)))
+  const decoded = table.get(keyBuffer, decodedKey, at)
+  return decoded === undefined ? undefined : hand(live, decoded)
 }
 
 /** Whether there is a row with this key as of commit `at`. Throws as `lookUp` does. */

@@ -38,7 +38,7 @@ export class Chains {
     const hash = hashBytes(bytes, start, end, this.#seed)
     this.#hash = hash
     let row = this.#keys.next(hash, homeSlot(hash))
-    while (row >= 0 && !this.#hasKey(row, bytes, start, end))
+    while (row >= 0 && !this.#hasKey(this.#keys.foundHead, bytes, start, end))
       row = this.#keys.next(hash, this.#keys.foundSlot + 1)
     return row
   }
@@ -50,8 +50,7 @@ export class Chains {
     return this.find(page, start, this.#format.keyEnd(page, start))
   }
 
-  #hasKey(row: RowId, bytes: Uint8Array, start: number, end: number): boolean {
-    const head = this.rows.head(row)
+  #hasKey(head: Address, bytes: Uint8Array, start: number, end: number): boolean {
     const page = this.slab.page(head)
     let at = this.slab.dataStart(head)
     for (let i = start; i < end; i++) if (page[at++] !== bytes[i]) return false
@@ -63,20 +62,26 @@ export class Chains {
     const row = this.rows.add()
     this.rows.setHead(row, record)
     this.slab.setRowId(record, row)
-    this.#keys.insert(this.#hash, row)
+    this.#keys.insert(this.#hash, row, record)
     return row
   }
 
-  /** Makes this record the row's newest version. */
+  /** The newest version of the row that `find` or `findKeyOf` found last. */
+  get foundHead(): Address {
+    return this.#keys.foundHead
+  }
+
+  /** Makes this record the newest version of the row that was found last. */
   push(row: RowId, record: Address, older: Address): void {
     this.slab.setRowId(record, row)
     this.slab.setOlder(record, older)
     this.rows.setHead(row, record)
+    this.#keys.setFoundHead(record)
   }
 
-  /** The row's version as of `seq`, which may be a tombstone; NONE if it had none yet. Hot: once per cold read. */
-  versionAt(row: RowId, seq: CommitSeq): Address {
-    let record = this.rows.head(row)
+  /** The version as of `seq` in the chain that begins with `head`, which may be a tombstone; NONE if there was none yet. Hot: once per cold read. */
+  versionAt(head: Address, seq: CommitSeq): Address {
+    let record = head
     while (record !== NONE && this.slab.seq(record) > seq) record = this.slab.older(record)
     return record
   }
@@ -87,17 +92,26 @@ export class Chains {
     const older = this.slab.older(head)
     if (older === NONE) this.removeRow(row)
     else {
-      this.rows.setHead(row, older)
+      this.#setHead(row, older)
       this.slab.free(head)
     }
+  }
+
+  #setHead(row: RowId, head: Address): void {
+    this.rows.setHead(row, head)
+    this.#keys.setHead(this.#hashOf(head), row, head)
+  }
+
+  #hashOf(record: Address): number {
+    const page = this.slab.page(record)
+    const start = this.slab.dataStart(record)
+    return hashBytes(page, start, this.#format.keyEnd(page, start), this.#seed)
   }
 
   /** Forgets the row with all its versions. */
   removeRow(row: RowId): void {
     const head = this.rows.head(row)
-    const page = this.slab.page(head)
-    const start = this.slab.dataStart(head)
-    this.#keys.remove(hashBytes(page, start, this.#format.keyEnd(page, start), this.#seed), row)
+    this.#keys.remove(this.#hashOf(head), row)
     for (let record = head; record !== NONE; ) {
       const older = this.slab.older(record)
       this.slab.free(record)
@@ -168,7 +182,7 @@ export class Chains {
     const copy = this.slab.copy(record)
     const row = this.slab.rowId(record)
     const head = this.rows.head(row)
-    if (head === record) this.rows.setHead(row, copy)
+    if (head === record) this.#setHead(row, copy)
     else {
       let newer = head
       while (this.slab.older(newer) !== record) newer = this.slab.older(newer)

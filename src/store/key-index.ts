@@ -1,17 +1,23 @@
 import { assert } from '../errors.js'
-import type { RowId } from './address.js'
+import type { Address, RowId } from './address.js'
 import type { MemoryAccount } from './memory.js'
 
 const SEGMENT_SLOTS = 1024
 const SLOT_MASK = SEGMENT_SLOTS - 1
-/** Two 32-bit words a slot: row id + 1 (0: empty), and the key's hash. */
-const SEGMENT_WORDS = SEGMENT_SLOTS * 2
+/**
+ * Three 32-bit words a slot: row id + 1 (0: empty), the key's hash, and the address of the row's newest version. The address stands in the
+ * row's own entry as well; here it saves a look-up the step to a third place in memory, and that is most of what a cold read costs.
+ */
+const SLOT_WORDS = 3
+const SEGMENT_WORDS = SEGMENT_SLOTS * SLOT_WORDS
 /** A segment with more entries is split. */
 const SEGMENT_FULL = Math.floor(SEGMENT_SLOTS * 0.85)
 
 const PAGE_SEGMENTS = 32
 const PAGE_WORDS = PAGE_SEGMENTS * SEGMENT_WORDS
 const PAGE_BYTES = PAGE_WORDS * 4
+
+const NO_PAGE = new Uint32Array(SLOT_WORDS)
 
 /** Beyond this the hash, not the number of keys, fills a segment. */
 const DEPTH_MAX = 28
@@ -34,6 +40,10 @@ export class KeyIndex {
   #depth = 0
   /** Where `next` found its last entry. */
   foundSlot = 0
+  /** The newest version of the row in that entry. */
+  foundHead: Address = 0
+  #foundPage: Uint32Array = NO_PAGE
+  #foundPlace = 0
   readonly #segmentDepth: number[] = []
   readonly #segmentCount: number[] = []
 
@@ -51,38 +61,58 @@ export class KeyIndex {
     const page = this.#pages[segment >>> 5]!
     const base = (segment & (PAGE_SEGMENTS - 1)) * SEGMENT_WORDS
     for (let at = slot; ; at++) {
-      const place = base + (at & SLOT_MASK) * 2
+      const place = base + (at & SLOT_MASK) * SLOT_WORDS
       const entry = page[place]!
       if (entry === 0) return -1
       if (page[place + 1] === hash) {
         this.foundSlot = at
+        this.foundHead = page[place + 2]!
+        this.#foundPage = page
+        this.#foundPlace = place
         return entry - 1
       }
     }
   }
 
+  /** Changes the newest version in the entry that `next` found last. The index must not have changed since. */
+  setFoundHead(head: Address): void {
+    this.#foundPage[this.#foundPlace + 2] = head
+  }
+
+  /** Changes the newest version in the entry of this row. */
+  setHead(hash: number, rowId: RowId, head: Address): void {
+    let row = this.next(hash, homeSlot(hash))
+    while (row !== rowId) {
+      assert(row >= 0, 'a row with a version is in the key index')
+      row = this.next(hash, this.foundSlot + 1)
+    }
+    this.setFoundHead(head)
+  }
+
   /** @throws {MemoryLimitError} if the index would have to grow and may not. Nothing has changed then. */
-  insert(hash: number, rowId: RowId): void {
+  insert(hash: number, rowId: RowId, head: Address): void {
     if (this.#directory.length === 0) this.#directory = [this.#addSegment(0)]
     let segment = this.#segmentOf(hash)
     while (this.#segmentCount[segment]! >= SEGMENT_FULL) {
       this.#split(segment, hash)
       segment = this.#segmentOf(hash)
     }
-    this.#put(segment, hash, rowId)
+    this.#put(segment, hash, rowId, head)
   }
 
   #segmentOf(hash: number): number {
     return this.#directory[this.#depth === 0 ? 0 : hash >>> (32 - this.#depth)]!
   }
 
-  #put(segment: number, hash: number, rowId: RowId): void {
+  #put(segment: number, hash: number, rowId: RowId, head: Address): void {
     const page = this.#pages[segment >>> 5]!
     const base = (segment & (PAGE_SEGMENTS - 1)) * SEGMENT_WORDS
     let slot = hash & SLOT_MASK
-    while (page[base + slot * 2] !== 0) slot = (slot + 1) & SLOT_MASK
-    page[base + slot * 2] = rowId + 1
-    page[base + slot * 2 + 1] = hash
+    while (page[base + slot * SLOT_WORDS] !== 0) slot = (slot + 1) & SLOT_MASK
+    const place = base + slot * SLOT_WORDS
+    page[place] = rowId + 1
+    page[place + 1] = hash
+    page[place + 2] = head
     this.#segmentCount[segment]!++
   }
 
@@ -92,20 +122,21 @@ export class KeyIndex {
     const page = this.#pages[segment >>> 5]!
     const base = (segment & (PAGE_SEGMENTS - 1)) * SEGMENT_WORDS
     let slot = hash & SLOT_MASK
-    while (page[base + slot * 2] !== rowId + 1) {
-      assert(page[base + slot * 2] !== 0, 'a row that is taken out of the key index is in it')
+    while (page[base + slot * SLOT_WORDS] !== rowId + 1) {
+      assert(page[base + slot * SLOT_WORDS] !== 0, 'a row that is taken out of the key index is in it')
       slot = (slot + 1) & SLOT_MASK
     }
     // Entries behind the gap move up, so that every search still ends at the first empty slot.
-    for (let probe = (slot + 1) & SLOT_MASK; page[base + probe * 2] !== 0; probe = (probe + 1) & SLOT_MASK) {
-      const home = page[base + probe * 2 + 1]! & SLOT_MASK
+    let probe = (slot + 1) & SLOT_MASK
+    for (let from = base + probe * SLOT_WORDS; page[from] !== 0; from = base + probe * SLOT_WORDS) {
+      const home = page[from + 1]! & SLOT_MASK
       if (((probe - home) & SLOT_MASK) >= ((probe - slot) & SLOT_MASK)) {
-        page[base + slot * 2] = page[base + probe * 2]!
-        page[base + slot * 2 + 1] = page[base + probe * 2 + 1]!
+        page.copyWithin(base + slot * SLOT_WORDS, from, from + SLOT_WORDS)
         slot = probe
       }
+      probe = (probe + 1) & SLOT_MASK
     }
-    page[base + slot * 2] = 0
+    page[base + slot * SLOT_WORDS] = 0
     this.#segmentCount[segment]!--
   }
 
@@ -117,6 +148,7 @@ export class KeyIndex {
     this.#depth = 0
     this.#segmentDepth.length = 0
     this.#segmentCount.length = 0
+    this.#foundPage = NO_PAGE
   }
 
   #addSegment(depth: number): number {
@@ -162,11 +194,11 @@ export class KeyIndex {
     page.fill(0, base, base + SEGMENT_WORDS)
     this.#segmentCount[segment] = 0
     const bit = 0x8000_0000 >>> depth
-    for (let place = 0; place < SEGMENT_WORDS; place += 2) {
+    for (let place = 0; place < SEGMENT_WORDS; place += SLOT_WORDS) {
       const entry = entries[place]!
       if (entry === 0) continue
       const hash = entries[place + 1]!
-      this.#put((hash & bit) !== 0 ? sibling : segment, hash, entry - 1)
+      this.#put((hash & bit) !== 0 ? sibling : segment, hash, entry - 1, entries[place + 2]!)
     }
   }
 }

@@ -109,13 +109,30 @@ export class TableStore {
 
   /** The record of this row that a reader of state `at` sees; NONE if it sees no row. */
   recordAt(row: RowId, at: CommitSeq): Address {
-    const record = this.#chains.versionAt(row, at)
+    const record = this.#chains.versionAt(this.#chains.rows.head(row), at)
     return record !== NONE && this.#isAlive(record, at) ? record : NONE
   }
 
-  /** Whether the record is the row's newest version, published or not. */
-  isHead(row: RowId, record: Address): boolean {
-    return this.#chains.rows.head(row) === record
+  /**
+   * The row with this key that a reader of state `at` sees, decoded; undefined if it sees none. It is kept decoded under `decodedKey` if it is read
+   * often, and is what every new reader will see. Hot: once per cold read. Guarded by benchmarks/read.ts.
+   */
+  get(key: KeyBuffer, decodedKey: DecodedKey, at: CommitSeq): object | undefined {
+    const row = this.find(key)
+    if (row < 0) return undefined
+    const { slab, foundHead } = this.#chains
+    const record = this.#chains.versionAt(foundHead, at)
+    if (record === NONE || !this.#isAlive(record, at)) return undefined
+    if (record !== foundHead) return this.decode(record)
+    const kept = slab.has(record, DECODED) ? this.decoded.get(decodedKey) : undefined
+    if (kept !== undefined) return kept
+    const decoded = this.decode(record)
+    // Not behind a truncation, published or pending: a snapshot may still read what that one killed.
+    if (this.#readLately.seen(row) && slab.seq(record) >= this.#truncations.newest) {
+      slab.set(record, DECODED)
+      this.decoded.set(decodedKey, decoded)
+    }
+    return decoded
   }
 
   #isAlive(record: Address, at: CommitSeq): boolean {
@@ -128,22 +145,6 @@ export class TableStore {
     const { slab } = this.#chains
     this.format.read(slab.page(record), slab.dataStart(record), this.#view)
     return this.layout.decode(this.#view, slab.has(record, ASCII))
-  }
-
-  /** The row that this record holds; kept decoded under `key` if it is read often, and is what every new reader will see. */
-  decodeAndKeep(row: RowId, record: Address, key: DecodedKey): object {
-    const decoded = this.decode(record)
-    const { slab, rows } = this.#chains
-    // Not behind a truncation either, published or pending: a snapshot may still read what that one killed.
-    if (
-      this.#readLately.seen(row) &&
-      rows.head(row) === record &&
-      slab.seq(record) >= this.#truncations.newest
-    ) {
-      slab.set(record, DECODED)
-      this.decoded.set(key, decoded)
-    }
-    return decoded
   }
 
   /** A copy of the record's values, for whoever keeps them longer than the record lives. */
@@ -175,7 +176,7 @@ export class TableStore {
       this.#chains.addRow(record)
       this.#pendingSize++
     } else {
-      const before = this.#chains.rows.head(row)
+      const before = this.#chains.foundHead
       this.#chains.push(row, record, NONE)
       this.#chains.slab.free(before)
     }
@@ -292,13 +293,13 @@ export class TableStore {
 
   /** Makes the record its row's newest version. Returns the one before, or NONE for a new key. */
   #link(record: Address, seq: CommitSeq): Address {
-    const { slab, rows } = this.#chains
+    const { slab } = this.#chains
     const row = this.#chains.findKeyOf(record)
     if (row < 0) {
       this.#touched.push(this.#chains.addRow(record))
       return NONE
     }
-    const before = rows.head(row)
+    const before = this.#chains.foundHead
     if (slab.has(before, LISTED)) slab.set(record, LISTED)
     if (slab.seq(before) === seq) this.#chains.push(row, record, slab.older(before))
     else {
@@ -316,9 +317,9 @@ export class TableStore {
 
   /** Leaves in `#merged` the new row with its unchanged TOAST values, from the old tuple or the row in memory. */
   #completeUnchanged(old: TupleView | null, oldIsFull: boolean, row: TupleView, order: Int32Array): void {
-    const { slab, rows } = this.#chains
+    const { slab } = this.#chains
     const found = this.#findKeyIn(old ?? row, order)
-    const head = found < 0 ? NONE : rows.head(found)
+    const head = found < 0 ? NONE : this.#chains.foundHead
     const base = head === NONE || slab.has(head, TOMBSTONE) ? null : this.#view
     if (base !== null) this.format.read(slab.page(head), slab.dataStart(head), base)
     const oldColumns = old === null ? 0 : oldIsFull ? this.format.columns : this.format.keyColumns

@@ -42,10 +42,7 @@ function read(store: Store, table: TableStore, key: string, at: number): object 
   }
   const buffer = new KeyBuffer()
   for (const part of key.split('\0')) buffer.append(part)
-  const row = table.find(buffer)
-  const record = row < 0 ? NONE : table.recordAt(row, at)
-  if (record === NONE) return undefined
-  return at === store.visible ? table.decodeAndKeep(row, record, key) : table.decode(record)
+  return table.get(buffer, key, at)
 }
 
 function scan(table: TableStore, at: number): Map<string, object> {
