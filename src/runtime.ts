@@ -7,6 +7,8 @@ export interface Runtime {
   readonly timers: Timers
   /** Uniform in [0, 1). */
   random(): number
+  /** The database, if not the one that the caller's pool connects to: a scripted one. Then the pool lends only its type parsers. */
+  readonly connections?: Connections
 }
 
 export interface Clock {

@@ -10,6 +10,8 @@ import { DatabaseGate } from '../query/gate.js'
 import type { LiveTable } from '../query/live.js'
 import { CacheTable } from '../query/table.js'
 import type { ChangesOptions, Snapshot, Table, TableChange, TableDeclaration } from '../query/types.js'
+import type { CallerSession } from '../mapping/session.js'
+import type { Connections } from '../runtime.js'
 import { Store } from '../store/store.js'
 import { connectionsOf } from '../wire/connection.js'
 import { SessionPool } from '../wire/session-pool.js'
@@ -19,7 +21,7 @@ import { type Generation, liveTable } from './generation.js'
 import type { CacheHealth, CacheState } from './health.js'
 import { asCacheError, Lifecycle } from './lifecycle.js'
 import { APPLICATION_NAME, type ResolvedOptions } from './options.js'
-import { callerSession, prepare, type Setup } from './setup.js'
+import { callerSession, prepare, sessionOver, type Setup } from './setup.js'
 import { untilServerIsUp } from './start-retry.js'
 import { notAnEntity, SnapshotKeeper } from './snapshots.js'
 
@@ -65,7 +67,7 @@ export class CacheCore {
     this.#feed = new ChangeFeed(options.feedBytes)
     this.#waiters = new PositionWaiters(runtime.timers, () => this.#live?.store.position ?? LSN_ZERO)
     this.#snapshots = new SnapshotKeeper(runtime, options.snapshotMaxAgeMs)
-    this.#databaseGate = new DatabaseGate(options.gateRunning, options.gateWaiting)
+    this.#databaseGate = new DatabaseGate(readsAtOnce(options), options.gateWaiting)
     this.#gate.refuse(new NotReadyError())
   }
 
@@ -90,14 +92,12 @@ export class CacheCore {
     const options = this.#options
     const { runtime, logger } = options
     const { signal } = this.#closing
-    const session = await untilServerIsUp(runtime, signal, logger, () => callerSession(options.pool, signal))
+    const own = runtime.connections
+    const session = await untilServerIsUp(runtime, signal, logger, () =>
+      own === undefined ? callerSession(options.pool, signal) : sessionOver(own, signal),
+    )
     this.#throwIfGone()
-    const connections = connectionsOf(options.pool, {
-      ...(options.replication === undefined ? {} : { replication: options.replication }),
-      settings: session,
-      applicationName: APPLICATION_NAME,
-      timers: options.runtime.timers,
-    })
+    const connections = own ?? this.#connectionsFor(session)
     const sessions = new SessionPool(connections, options.connections)
     this.#sessions = sessions
     const setup = await untilServerIsUp(runtime, signal, logger, () =>
@@ -119,6 +119,16 @@ export class CacheCore {
     this.#running = this.#lifecycle
       .run(setup, signal, mayGiveUp)
       .catch((error: unknown) => this.#fail(asCacheError(error)))
+  }
+
+  #connectionsFor(session: CallerSession): Connections {
+    const { pool, replication, runtime } = this.#options
+    return connectionsOf(pool, {
+      ...(replication === undefined ? {} : { replication }),
+      settings: session,
+      applicationName: APPLICATION_NAME,
+      timers: runtime.timers,
+    })
   }
 
   /** Tables that can't be read yet, so that handles on them exist from the beginning. */
@@ -339,6 +349,11 @@ export class CacheCore {
   [Symbol.asyncDispose](): Promise<void> {
     return this.close()
   }
+}
+
+/** One session is left for the probes: reads that wait for somebody's lock must not make all of memory stale. */
+function readsAtOnce({ gateRunning, connections }: ResolvedOptions): number {
+  return Math.min(gateRunning, connections - 1)
 }
 
 export type { CacheHealth, CacheState, TableHealth } from './health.js'

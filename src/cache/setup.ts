@@ -8,8 +8,7 @@ import { type Catalog, readCatalog, type ServerFacts } from '../mapping/catalog.
 import type { TableMapping } from '../mapping/mapping.js'
 import { declaredTables, resolveMappings } from '../mapping/registry.js'
 import { CALLER_SESSION_SQL, type CallerSession, isUtc } from '../mapping/session.js'
-import { unlessAborted } from '../runtime.js'
-import type { QueryConnection } from '../runtime.js'
+import { type Connections, type QueryConnection, unlessAborted } from '../runtime.js'
 import { connectError } from '../wire/connect-errors.js'
 import { ensurePublication, narrowedTables } from '../wire/publication.js'
 import { pluginHasOption, temporarySlotName } from '../wire/slot.js'
@@ -49,6 +48,17 @@ export async function callerSession(pool: pg.Pool, signal?: AbortSignal): Promis
   } catch (error) {
     signal?.throwIfAborted()
     throw connectError(error, { purpose: 'query', user: pool.options.user })
+  }
+}
+
+/** The same over connections that are not the pool's: a session of theirs is as good as the caller's. */
+export async function sessionOver(connections: Connections, signal: AbortSignal): Promise<CallerSession> {
+  const connection = await connections.query(signal)
+  try {
+    const [row] = await connection.query(CALLER_SESSION_SQL)
+    return row as unknown as CallerSession
+  } finally {
+    await connection.close()
   }
 }
 
