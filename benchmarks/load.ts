@@ -6,9 +6,11 @@ import { createPeople, digestInPostgres, openDatabase } from './support/database
 import { figuresOf } from './support/rounds.js'
 
 const ROUNDS = 5
+const RAW = 'COPY from a raw socket, dropped'
 const SELECT = 'SELECT * through pg into a Map'
 const WALCACHE = 'openCache, until it is loaded'
 const SCRIPTS = new Map([
+  [RAW, 'raw'],
   [SELECT, 'select'],
   [WALCACHE, 'open'],
 ])
@@ -16,7 +18,10 @@ const SCRIPTS = new Map([
 /** What a process that has loaded the table says about it. */
 export interface LoadResult {
   readonly elapsedMs: number
-  readonly digest: string
+  /** Time of this process on a processor, all its threads. */
+  readonly userMs: number
+  /** Of what it holds then; absent if it keeps nothing. */
+  readonly digest?: string
 }
 
 export const load: Benchmark = {
