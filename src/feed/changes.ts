@@ -1,4 +1,5 @@
 import type { Lsn } from '../change/lsn.js'
+import { ClosedError } from '../errors.js'
 import type { ChangeFeed, Subscription } from './feed.js'
 import type { FeedEntry } from './ring.js'
 
@@ -20,8 +21,15 @@ export interface FollowOptions<Change> {
 export class ChangeIterator<Change> implements AsyncIterableIterator<Change> {
   readonly #options: FollowOptions<Change>
   #ended = false
-  #wake: () => void = () => undefined
-  readonly #end = (): void => this.#finish()
+  /** What the next call of `next` is to reject with. */
+  #failure: Error | null = null
+  /** One for each call of `next` that waits. */
+  #waiting: (() => void)[] = []
+  readonly #onAbort = (): void => this.#finish()
+  readonly #onClosing = (): void => {
+    const reason: unknown = this.#options.closing.reason
+    this.#finish(reason instanceof ClosedError && reason.cause !== undefined ? reason : null)
+  }
 
   constructor(options: FollowOptions<Change>) {
     this.#options = options
@@ -29,8 +37,8 @@ export class ChangeIterator<Change> implements AsyncIterableIterator<Change> {
     subscription.wake = () => this.#wake()
     if (signal?.aborted === true || closing.aborted) this.#finish()
     else {
-      signal?.addEventListener('abort', this.#end, { once: true })
-      closing.addEventListener('abort', this.#end, { once: true })
+      signal?.addEventListener('abort', this.#onAbort, { once: true })
+      closing.addEventListener('abort', this.#onClosing, { once: true })
     }
   }
 
@@ -39,15 +47,27 @@ export class ChangeIterator<Change> implements AsyncIterableIterator<Change> {
   }
 
   async next(): Promise<IteratorResult<Change, undefined>> {
-    const { feed, subscription, toChange } = this.#options
+    const { feed, subscription } = this.#options
     while (!this.#ended) {
       const entry = feed.read(subscription)
-      if (entry !== null) return { done: false, value: toChange(entry, entry.position) }
-      await new Promise<void>(resolve => {
-        this.#wake = resolve
-      })
+      if (entry !== null) return { done: false, value: this.#changeOf(entry) }
+      if (subscription.failure !== null) this.#finish(subscription.failure)
+      else await new Promise<void>(resolve => this.#waiting.push(resolve))
     }
+    const failure = this.#failure
+    this.#failure = null
+    if (failure !== null) throw failure
     return { done: true, value: undefined }
+  }
+
+  #changeOf(entry: FeedEntry): Change {
+    try {
+      return this.#options.toChange(entry, entry.position)
+    } catch (error) {
+      // A loop that `next` rejects to does not call `return`.
+      this.#finish()
+      throw error
+    }
   }
 
   return(): Promise<IteratorResult<Change, undefined>> {
@@ -55,13 +75,18 @@ export class ChangeIterator<Change> implements AsyncIterableIterator<Change> {
     return Promise.resolve({ done: true, value: undefined })
   }
 
-  #finish(): void {
+  #finish(failure: Error | null = null): void {
     if (this.#ended) return
     this.#ended = true
+    this.#failure = failure
     const { feed, subscription, signal, closing } = this.#options
     feed.unsubscribe(subscription)
-    signal?.removeEventListener('abort', this.#end)
-    closing.removeEventListener('abort', this.#end)
+    signal?.removeEventListener('abort', this.#onAbort)
+    closing.removeEventListener('abort', this.#onClosing)
     this.#wake()
+  }
+
+  #wake(): void {
+    for (const resolve of this.#waiting.splice(0)) resolve()
   }
 }

@@ -1,4 +1,5 @@
-import type { Lsn } from '../change/lsn.js'
+import { LSN_ZERO, type Lsn } from '../change/lsn.js'
+import type { CacheError } from '../errors.js'
 import { type Address, NONE } from '../store/address.js'
 import type { TableStore } from '../store/table.js'
 import { type FeedEntry, type FeedRecord, FeedRing, type PackedRow, recordBytes } from './ring.js'
@@ -14,6 +15,8 @@ interface Followed {
   pendingBytes: number
   /** The transaction in progress has more changes than the ring can hold, or was joined in its middle. */
   pendingIncomplete: boolean
+  /** The number of its newest entry that has left the ring; -1 if none has. */
+  lost: number
 }
 
 /** One reader of one table's changes. */
@@ -23,6 +26,8 @@ export interface Subscription {
   at: number
   /** Called when there may be something new. */
   wake: () => void
+  /** Why nothing more will come, once what is there has been read; null as long as something may. */
+  failure: CacheError | null
 }
 
 /**
@@ -33,10 +38,15 @@ export class ChangeFeed {
   readonly #ring: FeedRing
   readonly #limitBytes: number
   readonly #followed = new Map<number, Followed>()
+  /** Of the newest entry, whether it is still in the ring or not. */
+  #position: Lsn = LSN_ZERO
 
   constructor(limitBytes: number) {
     this.#limitBytes = limitBytes
-    this.#ring = new FeedRing(limitBytes)
+    this.#ring = new FeedRing(limitBytes, ({ table, number }) => {
+      const followed = this.#followed.get(table)
+      if (followed !== undefined) followed.lost = number
+    })
   }
 
   /** How many readers there are. */
@@ -53,7 +63,7 @@ export class ChangeFeed {
   /** Follows the table from the next commit on. `midTransaction`: one is being applied, and its beginning has gone by unseen. */
   subscribe(table: number, store: TableStore, midTransaction: boolean): Subscription {
     const followed = this.#followed.get(table) ?? this.#follow(table, store, midTransaction)
-    const subscription: Subscription = { table, at: this.#ring.next, wake: () => undefined }
+    const subscription: Subscription = { table, at: this.#ring.next, wake: () => undefined, failure: null }
     followed.subscribers.add(subscription)
     return subscription
   }
@@ -65,6 +75,7 @@ export class ChangeFeed {
       pending: [],
       pendingBytes: 0,
       pendingIncomplete: midTransaction,
+      lost: -1,
     }
     this.#followed.set(table, followed)
     this.#observe(followed)
@@ -77,6 +88,12 @@ export class ChangeFeed {
       wrote: (old, next) =>
         this.#add(followed, { kind: 'write', old: pack(store, old), next: pack(store, next) }),
       truncated: () => this.#add(followed, { kind: 'truncate' }),
+      failed: error => {
+        // What is gone only for now comes back with a reload, and readers are told of that.
+        if (error.transient) return
+        for (const subscription of followed.subscribers) subscription.failure = error
+        wakeAll(followed)
+      },
     }
   }
 
@@ -102,9 +119,9 @@ export class ChangeFeed {
   published(position: Lsn): void {
     for (const [table, followed] of this.#followed) {
       const { store, pending, pendingIncomplete } = followed
-      if (pendingIncomplete) this.#ring.push({ table, store, record: SLOW, position, last: true })
+      if (pendingIncomplete) this.#push({ table, store, record: SLOW, position, last: true })
       for (let i = 0; i < pending.length; i++)
-        this.#ring.push({ table, store, record: pending[i]!, position, last: i === pending.length - 1 })
+        this.#push({ table, store, record: pending[i]!, position, last: i === pending.length - 1 })
       forgetPending(followed)
       if (pendingIncomplete || pending.length > 0) wakeAll(followed)
     }
@@ -127,31 +144,34 @@ export class ChangeFeed {
       followed.pendingIncomplete = midTransaction
       this.#observe(followed)
       const record = { kind: 'gap', reason: 'reload' } as const
-      this.#ring.push({ table, store: followed.store, record, position, last: true })
+      this.#push({ table, store: followed.store, record, position, last: true })
       wakeAll(followed)
     }
   }
 
-  /** The subscription's next entry, or null if there is none yet. A place that has left the ring comes as a gap. */
+  #push(entry: Omit<FeedEntry, 'number'>): void {
+    this.#position = entry.position
+    this.#ring.push(entry)
+  }
+
+  /** The subscription's next entry, or null if there is none yet. One that has left the ring unread comes as a gap. */
   read(subscription: Subscription): FeedEntry | null {
-    if (subscription.at < this.#ring.oldest) {
+    const { table } = subscription
+    const followed = this.#followed.get(table)
+    if (followed !== undefined && followed.lost >= subscription.at) {
+      const number = this.#ring.next - 1
       subscription.at = this.#ring.next
-      const newest = this.#ring.at(this.#ring.next - 1)
-      if (newest === undefined) return null
-      return {
-        ...newest,
-        table: subscription.table,
-        record: { kind: 'gap', reason: 'slow reader' },
-        last: true,
-      }
+      return { table, store: followed.store, record: SLOW, position: this.#position, last: true, number }
     }
+    // Other tables' entries may have left meanwhile.
+    subscription.at = Math.max(subscription.at, this.#ring.oldest)
     for (
       let entry = this.#ring.at(subscription.at);
       entry !== undefined;
       entry = this.#ring.at(subscription.at)
     ) {
       subscription.at++
-      if (entry.table === subscription.table) return entry
+      if (entry.table === table) return entry
     }
     return null
   }

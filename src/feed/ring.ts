@@ -32,14 +32,17 @@ const ENTRY_BYTES = 200
 /** The recent changes of all tables that somebody follows, bounded by bytes: the oldest leave first. */
 export class FeedRing {
   readonly #limitBytes: number
+  readonly #onDropped: (entry: FeedEntry) => void
   /** The oldest entry is at `#head`; what is before it has left. */
   #entries: (FeedEntry | undefined)[] = []
   #head = 0
   #bytes = 0
   #next = 0
 
-  constructor(limitBytes: number) {
+  /** `onDropped` is told of each entry that leaves for want of room. */
+  constructor(limitBytes: number, onDropped: (entry: FeedEntry) => void) {
     this.#limitBytes = limitBytes
+    this.#onDropped = onDropped
   }
 
   /** The number that the next entry gets. */
@@ -67,8 +70,10 @@ export class FeedRing {
   }
 
   #dropOldest(): void {
-    this.#bytes -= recordBytes(this.#entries[this.#head]!.record)
+    const oldest = this.#entries[this.#head]!
+    this.#bytes -= recordBytes(oldest.record)
     this.#entries[this.#head++] = undefined
+    this.#onDropped(oldest)
   }
 
   /** The entry with this number; undefined if it has left or has not come yet. */

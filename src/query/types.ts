@@ -119,7 +119,8 @@ export interface Table<Row> extends SnapshotTable<Row> {
    * The table's changes from now on, commit by commit, in the order of their commits, each when its commit is visible. Ends when `signal`
    * aborts, the loop is left, or the cache closes. A reader that falls too far behind gets a `gap` and goes on with what is newest.
    *
-   * @throws {NotReadyError} @throws {MemoryLimitError} @throws {ClosedError}
+   * @throws {NotReadyError} @throws {MemoryLimitError} @throws {ClosedError} The loop gets one of the latter two if the table, or the
+   * cache, gives up while it runs; a cache that is closed just ends it.
    */
   changes(options?: ChangesOptions): AsyncIterableIterator<TableChange<Row>>
 }

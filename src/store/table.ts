@@ -38,6 +38,8 @@ export interface WriteObserver {
   /** `old` and `next` are the row's records before and after; NONE where there is no row. */
   wrote(old: Address, next: Address): void
   truncated(): void
+  /** The table can't be read any more, for the time being or for good. */
+  failed(error: CacheError): void
 }
 
 /** A decoded row's key in a table's `decoded`: the number for an integer key, else the text, several joined by NUL. */
@@ -397,6 +399,7 @@ export class TableStore {
   /** Gives the table's memory back; every read of it gets this error from now on. */
   fail(error: CacheError): void {
     this.#failed = error
+    this.observer?.failed(error)
     this.decoded.clear()
     this.#touched.clear()
     this.#pruner.clear()

@@ -1,0 +1,132 @@
+import { beforeEach, describe, expect, test } from 'vitest'
+import type { Lsn } from '../../src/change/lsn.js'
+import { ClosedError, InternalError, MemoryLimitError, NotReadyError } from '../../src/errors.js'
+import { ChangeIterator } from '../../src/feed/changes.js'
+import { ChangeFeed } from '../../src/feed/feed.js'
+import type { FeedEntry } from '../../src/feed/ring.js'
+import { Store } from '../../src/store/store.js'
+import type { TableStore } from '../../src/store/table.js'
+import { textAt, tupleOf } from '../support/tuple.js'
+
+let store: Store
+let tables: TableStore[]
+let order: Int32Array
+let lsn: bigint
+let closing: AbortController
+
+beforeEach(() => {
+  store = new Store({ limitBytes: 2 ** 24, tableLimitBytes: 2 ** 24, hashSeed: 1 })
+  tables = ['quiet', 'busy'].map(name =>
+    store.addTable({
+      name,
+      columns: 2,
+      key: [0],
+      integerKey: true,
+      decode: view => [textAt(view, 0), textAt(view, 1)],
+      read: decoded => decoded,
+    }),
+  )
+  order = tables[0]!.format.order(column => column)
+  lsn = 0n
+  closing = new AbortController()
+})
+
+function insert(feed: ChangeFeed, table: number, key: number): void {
+  tables[table]!.insert(tupleOf(String(key), 'x'.repeat(1000)), order, store.begin())
+  store.publish(++lsn as Lsn)
+  feed.published(lsn as Lsn)
+}
+
+function follow(
+  feed: ChangeFeed,
+  table: number,
+  toChange = ({ record, position }: FeedEntry): unknown => [record.kind, position],
+): ChangeIterator<unknown> {
+  const subscription = feed.subscribe(table, tables[table]!, false)
+  return new ChangeIterator({ feed, subscription, toChange, signal: undefined, closing: closing.signal })
+}
+
+describe('a reader of changes', () => {
+  test('that keeps up with a quiet table is told of no gap, however much others write', async () => {
+    const feed = new ChangeFeed(10_000)
+    const quiet = follow(feed, 0)
+    follow(feed, 1)
+    const first = quiet.next()
+    for (let i = 0; i < 100; i++) insert(feed, 1, i)
+    insert(feed, 0, 1)
+    expect((await first).value).toEqual(['write', 101n])
+    for (let i = 100; i < 200; i++) insert(feed, 1, i)
+    insert(feed, 0, 2)
+    expect((await quiet.next()).value).toEqual(['write', 202n])
+  })
+
+  test('is told of a gap even if nothing at all fits into the feed', async () => {
+    const feed = new ChangeFeed(1)
+    const reader = follow(feed, 0)
+    insert(feed, 0, 1)
+    expect((await reader.next()).value).toEqual(['gap', 1n])
+    const next = reader.next()
+    insert(feed, 0, 2)
+    expect((await next).value).toEqual(['gap', 2n])
+    expect(feed.bytes).toBe(0)
+  })
+
+  test('may ask for several changes at once, and gets them in their order', async () => {
+    const feed = new ChangeFeed(2 ** 20)
+    const reader = follow(feed, 0)
+    const asked = [reader.next(), reader.next(), reader.next()]
+    insert(feed, 0, 1)
+    insert(feed, 0, 2)
+    insert(feed, 0, 3)
+    const positions = (await Promise.all(asked)).map(({ value }) => (value as unknown[])[1])
+    expect(positions).toEqual([1n, 2n, 3n])
+  })
+
+  test('leaves nothing behind when a row of a change can’t be parsed', async () => {
+    const feed = new ChangeFeed(2 ** 20)
+    const reader = follow(feed, 0, () => {
+      throw new Error('A parser of the caller’s.')
+    })
+    insert(feed, 0, 1)
+    await expect(reader.next()).rejects.toThrow('A parser of the caller’s.')
+    expect(feed.subscribers).toBe(0)
+    expect(await reader.next()).toEqual({ done: true, value: undefined })
+  })
+
+  test('gets what is there, and then why the table was given up', async () => {
+    const feed = new ChangeFeed(2 ** 20)
+    const reader = follow(feed, 0)
+    insert(feed, 0, 1)
+    const error = new MemoryLimitError('quiet', 1)
+    tables[0]!.fail(error)
+    expect((await reader.next()).value).toEqual(['write', 1n])
+    await expect(reader.next()).rejects.toBe(error)
+    expect(await reader.next()).toEqual({ done: true, value: undefined })
+    expect(feed.subscribers).toBe(0)
+  })
+
+  test('waits through a time without memory for the reload that ends it', async () => {
+    const feed = new ChangeFeed(2 ** 20)
+    const reader = follow(feed, 0)
+    const next = reader.next()
+    tables[0]!.fail(new NotReadyError())
+    feed.reloaded(table => tables[table]!, 7n as Lsn, false)
+    expect((await next).value).toEqual(['gap', 7n])
+  })
+
+  test('ends quietly when the cache is closed, and with the reason when it has failed', async () => {
+    const feed = new ChangeFeed(2 ** 20)
+    const closed = follow(feed, 0)
+    closing.abort(new ClosedError())
+    expect(await closed.next()).toEqual({ done: true, value: undefined })
+
+    closing = new AbortController()
+    const failed = follow(feed, 0)
+    const next = failed.next()
+    const reason = new ClosedError({ cause: new InternalError('Broken.') })
+    closing.abort(reason)
+    await expect(next).rejects.toBe(reason)
+    expect(await failed.next()).toEqual({ done: true, value: undefined })
+    expect(feed.subscribers).toBe(0)
+  })
+})
