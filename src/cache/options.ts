@@ -43,7 +43,7 @@ export interface OpenCacheOptions {
   readonly onStale?: { readonly local?: 'throw' | 'serve'; readonly asynchronous?: StalePolicy }
   /** When memory can't prove the answer to an asynchronous read: ask the 'database' (default), or 'throw'. */
   readonly onUnknown?: 'database' | 'throw'
-  /** How many fall-through reads run at once (16) and wait (256); one more gets an OverloadedError. */
+  /** How many fall-through reads run at once (16, and always fewer than `connections`) and wait (256); one more gets an OverloadedError. */
   readonly databaseGate?: { readonly running?: number; readonly waiting?: number }
   /** Whether to wait until all tables are loaded. Default true. With false, asynchronous reads ask PostgreSQL meanwhile. */
   readonly wait?: boolean
