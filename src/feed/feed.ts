@@ -91,6 +91,8 @@ export class ChangeFeed {
       failed: error => {
         // What is gone only for now comes back with a reload, and readers are told of that.
         if (error.transient) return
+        // Half a transaction is no commit.
+        forgetPending(followed)
         for (const subscription of followed.subscribers) subscription.failure = error
         wakeAll(followed)
       },
