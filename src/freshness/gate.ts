@@ -70,9 +70,11 @@ export class FreshnessGate {
       if (this.#whenStale === 'throw') throw new StaleError(staleness, this.#maxStalenessMs)
     }
     this.fresh = true
-    this.#runtime.timers.microtask(() => {
-      this.fresh = false
-    })
+    this.#runtime.timers.microtask(this.#endRun)
+  }
+
+  readonly #endRun = (): void => {
+    this.fresh = false
   }
 
   #turn(stale: boolean): void {
