@@ -1,9 +1,10 @@
 import { formatLsn, LSN_ZERO, type Lsn, normaliseInsertLsn, parseLsn } from '../change/lsn.js'
-import { type CacheError, ClosedError, NotReadyError } from '../errors.js'
+import { type CacheError, ClosedError, NotReadyError, TokenError } from '../errors.js'
 import { ChangeIterator } from '../feed/changes.js'
 import { ChangeFeed } from '../feed/feed.js'
 import { FreshnessGate } from '../freshness/gate.js'
-import { decodeToken, encodeToken } from '../freshness/token.js'
+import { ServerPosition } from '../freshness/server-position.js'
+import { decodeToken, encodeToken, type Incarnation } from '../freshness/token.js'
 import { PositionWaiters } from '../freshness/waiters.js'
 import { DatabaseReader } from '../query/database.js'
 import { DatabaseGate } from '../query/gate.js'
@@ -11,7 +12,7 @@ import type { LiveTable } from '../query/live.js'
 import { CacheTable } from '../query/table.js'
 import type { ChangesOptions, Snapshot, Table, TableChange, TableDeclaration } from '../query/types.js'
 import type { CallerSession } from '../mapping/session.js'
-import type { Connections } from '../runtime.js'
+import { type Connections, unlessAborted } from '../runtime.js'
 import { Store } from '../store/store.js'
 import { connectionsOf } from '../wire/connection.js'
 import { SessionPool } from '../wire/session-pool.js'
@@ -45,6 +46,7 @@ export class CacheCore {
   readonly #waiters: PositionWaiters
   readonly #snapshots: SnapshotKeeper
   readonly #databaseGate: DatabaseGate
+  readonly #serverPosition = new ServerPosition(() => this.#askPosition())
   readonly #ready = new Deferred()
   /** By declaration. */
   readonly #entries = new Map<object, Entry>()
@@ -183,16 +185,18 @@ export class CacheCore {
   /** Within one history a reader must not go back: the new generation has to have come as far as the old one. */
   #mayTakeOver({ incarnation, store }: Generation): boolean {
     const old = this.#live
-    if (old === null) return true
-    const { systemId, timeline } = old.incarnation
-    const sameHistory = systemId === incarnation.systemId && timeline === incarnation.timeline
-    return !sameHistory || store.position >= old.store.position
+    return (
+      old === null || !isSameHistory(old.incarnation, incarnation) || store.position >= old.store.position
+    )
   }
 
   /** All tables change hands in one synchronous run: nobody sees some of the old and some of the new. */
   #takeOver(generation: Generation, provenMs: number): void {
-    const isFirst = this.#live === null
+    const old = this.#live
+    const isFirst = old === null
     this.#live = generation
+    if (old !== null && !isSameHistory(old.incarnation, generation.incarnation))
+      this.#waiters.failAll(new TokenError('the server was failed over or restored while it was waited for.'))
     for (const live of generation.tables) this.#entries.get(live.mapping.declaration)!.facade.follow(live)
     this.#gate.restart(provenMs)
     if (!isFirst) {
@@ -244,10 +248,7 @@ export class CacheCore {
 
   async token(signal?: AbortSignal): Promise<string> {
     const { incarnation } = this.#readable()
-    const position = await this.#sessions!.run(async session => {
-      const [row] = await session.query('SELECT pg_current_wal_insert_lsn() AS position')
-      return parseLsn(row!['position']!)
-    }, signal)
+    const position = await unlessAborted(this.#serverPosition.get(), signal)
     return encodeToken(
       incarnation,
       normaliseInsertLsn(position, this.#walSizes.block, this.#walSizes.segment),
@@ -258,15 +259,36 @@ export class CacheCore {
     token: string,
     { timeoutMs = WAIT_DEFAULT_MS, signal }: { timeoutMs?: number; signal?: AbortSignal } = {},
   ): Promise<void> {
-    const position = decodeToken(token, this.#readable().incarnation)
-    const cancelNudge = this.#options.runtime.timers.after(NUDGE_AFTER_MS, () =>
-      this.#live?.nudge(this.#closing.signal),
-    )
+    const { incarnation, store } = this.#readable()
+    const position = decodeToken(token, incarnation)
+    signal?.throwIfAborted()
+    if (store.position >= position) return
+    const refusal = new AbortController()
+    const cancel = this.#options.runtime.timers.after(NUDGE_AFTER_MS, () => {
+      this.#live?.nudge(this.#closing.signal)
+      void this.#refuseBeyond(position, refusal)
+    })
     try {
-      await this.#waiters.wait(position, timeoutMs, signal)
+      const either = signal === undefined ? refusal.signal : AbortSignal.any([signal, refusal.signal])
+      await this.#waiters.wait(position, timeoutMs, either)
     } finally {
-      cancelNudge()
+      cancel()
     }
+  }
+
+  /** A position that the server itself has not come to is not waited for: the token was made up. */
+  async #refuseBeyond(position: Lsn, refusal: AbortController): Promise<void> {
+    // If the server can't be asked, the wait goes on, and ends by itself.
+    const reached = await this.#serverPosition.get().catch(() => position)
+    if (position > reached)
+      refusal.abort(new TokenError('it names a position that the server has not come to yet.'))
+  }
+
+  async #askPosition(): Promise<Lsn> {
+    return this.#sessions!.run(async session => {
+      const [row] = await session.query('SELECT pg_current_wal_insert_lsn() AS position')
+      return parseLsn(row!['position']!)
+    })
   }
 
   #readable(): Generation {
@@ -349,6 +371,10 @@ export class CacheCore {
   [Symbol.asyncDispose](): Promise<void> {
     return this.close()
   }
+}
+
+function isSameHistory(a: Incarnation, b: Incarnation): boolean {
+  return a.systemId === b.systemId && a.timeline === b.timeline
 }
 
 /** One session is left for the probes: reads that wait for somebody's lock must not make all of memory stale. */
