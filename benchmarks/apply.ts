@@ -106,6 +106,7 @@ function figures(results: ReadonlyMap<string, readonly DrainResult[]>, changes: 
     ...named(
       'longest event-loop delay',
       figuresOf(delay, { unit: 'ms', better: 'less' }, [
+        { what: RAW },
         { what: WALCACHE, goal: '<= 30 ms' },
         { what: PLUGIN },
       ]),

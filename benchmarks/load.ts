@@ -27,8 +27,7 @@ export interface LoadResult {
 export const load: Benchmark = {
   name: 'load',
   question: 'how fast is the first load?',
-  floor:
-    'SELECT * into a Map, as one would without a cache. Each turn is a process of its own, already connected once',
+  floor: 'a COPY of the table that is dropped as it comes. Each turn is a process of its own',
   async run(options) {
     const rows = options.rows ?? ROWS
     options.progress(`a PostgreSQL with ${rows.toLocaleString('en')} rows`)
@@ -36,18 +35,28 @@ export const load: Benchmark = {
     await createPeople(database.pool, rows)
     const expected = await digestInPostgres(database.pool)
     const speeds = new Map<string, number[]>([...SCRIPTS.keys()].map(name => [name, []]))
+    const processor = new Map<string, number[]>([...SCRIPTS.keys()].map(name => [name, []]))
     for (let round = 1; round <= (options.rounds ?? ROUNDS); round++) {
       for (const [name, script] of SCRIPTS) {
         options.progress(`round ${round}, ${name}`)
         const file = join(import.meta.dirname, 'loaders', `${script}.ts`)
-        const { elapsedMs, digest } = await runChild<LoadResult>(file, database.url)
-        assert.equal(digest, expected, `what ${name} holds is what the table holds`)
+        const { elapsedMs, userMs, digest } = await runChild<LoadResult>(file, database.url)
+        assert.equal(digest ?? expected, expected, `what ${name} holds is what the table holds`)
         speeds.get(name)!.push((rows / elapsedMs) * 1000)
+        processor.get(name)!.push((userMs * 1000) / rows)
       }
     }
-    return figuresOf(speeds, { unit: 'rows/s', better: 'more' }, [
-      { what: SELECT },
-      { what: WALCACHE, against: SELECT, goal: '2, and >= 1,000,000 rows/s' },
-    ])
+    return [
+      ...figuresOf(speeds, { unit: 'rows/s', better: 'more' }, [
+        { what: RAW },
+        { what: SELECT, against: RAW },
+        { what: WALCACHE, against: RAW },
+        { what: WALCACHE, against: SELECT, goal: '2, and >= 1,000,000 rows/s' },
+      ]),
+      ...figuresOf(processor, { unit: 'us/row', better: 'less' }, [
+        { what: SELECT },
+        { what: WALCACHE, against: SELECT },
+      ]).map(figure => ({ ...figure, what: `${figure.what}: user CPU` })),
+    ]
   },
 }

@@ -25,5 +25,4 @@ await new Promise<void>(resolve => {
   connection.query(`START_REPLICATION SLOT "${slot}" LOGICAL 0/0 (${options})`)
 })
 say(stop())
-connection.stream.destroy()
 process.exit()
