@@ -309,6 +309,7 @@ export class CacheCore {
     const { incarnation, store } = this.#readable()
     if (table.failed !== null) throw table.failed
     return new ChangeIterator({
+      timers: this.#options.runtime.timers,
       feed: this.#feed,
       subscription: this.#feed.subscribe(number, table, store.writing),
       toChange: entry =>

@@ -1,10 +1,15 @@
 import type { Lsn } from '../change/lsn.js'
 import { ClosedError } from '../errors.js'
+import type { Timers } from '../runtime.js'
 import type { ChangeFeed, Subscription } from './feed.js'
 import type { FeedEntry } from './ring.js'
 
-/** What `followTable` needs to make its readers' changes of the feed's entries. */
+/** A loop over what is there already never leaves the event loop a turn: after so many changes it does. */
+const CHANGES_PER_TURN = 256
+
+/** What a reader's changes are made of. */
 export interface FollowOptions<Change> {
+  readonly timers: Pick<Timers, 'yield'>
   readonly feed: ChangeFeed
   readonly subscription: Subscription
   readonly toChange: (entry: FeedEntry, position: Lsn) => Change
@@ -20,6 +25,7 @@ export interface FollowOptions<Change> {
  */
 export class ChangeIterator<Change> implements AsyncIterableIterator<Change> {
   readonly #options: FollowOptions<Change>
+  #delivered = 0
   #ended = false
   /** What the next call of `next` is to reject with. */
   #failure: Error | null = null
@@ -47,10 +53,14 @@ export class ChangeIterator<Change> implements AsyncIterableIterator<Change> {
   }
 
   async next(): Promise<IteratorResult<Change, undefined>> {
-    const { feed, subscription } = this.#options
+    const { feed, subscription, timers } = this.#options
     while (!this.#ended) {
       const entry = feed.read(subscription)
-      if (entry !== null) return { done: false, value: this.#changeOf(entry) }
+      if (entry !== null) {
+        const change = this.#changeOf(entry)
+        if (++this.#delivered % CHANGES_PER_TURN === 0) await timers.yield()
+        return { done: false, value: change }
+      }
       if (subscription.failure !== null) this.#finish(subscription.failure)
       else await new Promise<void>(resolve => this.#waiting.push(resolve))
     }

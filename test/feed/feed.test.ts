@@ -3,6 +3,7 @@ import type { Lsn } from '../../src/change/lsn.js'
 import { ChangeIterator } from '../../src/feed/changes.js'
 import { ChangeFeed } from '../../src/feed/feed.js'
 import type { FeedEntry } from '../../src/feed/ring.js'
+import { systemRuntime } from '../../src/runtime.js'
 import { Store } from '../../src/store/store.js'
 import type { TableStore } from '../../src/store/table.js'
 import { textAt, tupleOf } from '../support/tuple.js'
@@ -122,6 +123,7 @@ describe('ChangeFeed', () => {
 describe('ChangeIterator', () => {
   function follow(feed: ChangeFeed, signal?: AbortSignal) {
     return new ChangeIterator({
+      timers: systemRuntime.timers,
       feed,
       subscription: feed.subscribe(0, table, false),
       toChange: shown,

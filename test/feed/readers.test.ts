@@ -4,6 +4,7 @@ import { ClosedError, InternalError, MemoryLimitError, NotReadyError } from '../
 import { ChangeIterator } from '../../src/feed/changes.js'
 import { ChangeFeed } from '../../src/feed/feed.js'
 import type { FeedEntry } from '../../src/feed/ring.js'
+import { systemRuntime } from '../../src/runtime.js'
 import { Store } from '../../src/store/store.js'
 import type { TableStore } from '../../src/store/table.js'
 import { textAt, tupleOf } from '../support/tuple.js'
@@ -13,6 +14,7 @@ let tables: TableStore[]
 let order: Int32Array
 let lsn: bigint
 let closing: AbortController
+const { timers } = systemRuntime
 
 beforeEach(() => {
   store = new Store({ limitBytes: 2 ** 24, tableLimitBytes: 2 ** 24, hashSeed: 1 })
@@ -43,7 +45,14 @@ function follow(
   toChange = ({ record, position }: FeedEntry): unknown => [record.kind, position],
 ): ChangeIterator<unknown> {
   const subscription = feed.subscribe(table, tables[table]!, false)
-  return new ChangeIterator({ feed, subscription, toChange, signal: undefined, closing: closing.signal })
+  return new ChangeIterator({
+    timers,
+    feed,
+    subscription,
+    toChange,
+    signal: undefined,
+    closing: closing.signal,
+  })
 }
 
 describe('a reader of changes', () => {
@@ -80,6 +89,24 @@ describe('a reader of changes', () => {
     insert(feed, 0, 3)
     const positions = (await Promise.all(asked)).map(({ value }) => (value as unknown[])[1])
     expect(positions).toEqual([1n, 2n, 3n])
+  })
+
+  test('that loops over much that is there already lets others have their turn', async () => {
+    const feed = new ChangeFeed(2 ** 22)
+    const reader = follow(feed, 0)
+    for (let i = 0; i < 1_000; i++) insert(feed, 0, i)
+    let turns = 0
+    let reading = true
+    const count = (): void => {
+      turns++
+      if (reading) setImmediate(count)
+    }
+    setImmediate(count)
+    const positions: unknown[] = []
+    for (let i = 0; i < 1_000; i++) positions.push(((await reader.next()).value as unknown[])[1])
+    reading = false
+    expect(turns).toBeGreaterThan(2)
+    expect(positions).toEqual(positions.map((_, i) => BigInt(i + 1)))
   })
 
   test('leaves nothing behind when a row of a change can’t be parsed', async () => {
