@@ -124,11 +124,11 @@ describe('a query connection', () => {
   test('a session that the server ends is lost: its query fails, and so does the next', async () => {
     const db = await testDatabase()
     const connection = await connectionsTo({ connectionString: db.url }).query()
-    const running = connection.query('select pg_sleep(60)')
+    const running = assert.rejects(connection.query('select pg_sleep(60)'), failsWith('lost'))
     const asleep = `select pid from pg_stat_activity where datname = $1 and wait_event = 'PgSleep'`
     while ((await db.query(asleep, [db.name])).length === 0);
     await db.query(`select pg_terminate_backend(pid) from (${asleep}) a`, [db.name])
-    await assert.rejects(running, failsWith('lost'))
+    await running
     await assert.rejects(connection.query('select 1'), failsWith('lost'))
     await connection.close()
   })
