@@ -42,7 +42,7 @@ export const systemRuntime: Runtime = {
     },
     yield: () => new Promise(resolve => setImmediate(resolve)),
     // queueMicrotask makes a resource for async_hooks each time, which costs several times what the microtask does.
-    microtask: callback => void resolved.then(callback),
+    microtask: task => void resolved.then(task),
   },
   random: Math.random,
 }
