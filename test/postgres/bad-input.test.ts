@@ -130,9 +130,10 @@ describe('a connection that the server or the network refuses', () => {
     expectConnectionError(await refusal({ pool }), 'tls', /offers no TLS/)
   })
 
-  test('a host at which nobody listens is named', async () => {
+  test('a host at which nobody listens is tried again for a bounded time, and named', async () => {
     const pool = poolOf(asRole('guarded', PASSWORD).replace(`:${server.port}/`, ':1/'))
-    expectConnectionError(await refusal({ pool }), 'refused', /nobody listens/)
+    const error = await refusal({ pool, runtime: countingRuntime(10) })
+    expectConnectionError(error, 'refused', /nobody listens/)
   })
 
   test('a host without an address is named', async () => {
