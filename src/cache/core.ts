@@ -215,6 +215,8 @@ export class CacheCore {
   #fail(error: CacheError): void {
     this.#options.logger.error(error.message)
     this.#end(new ClosedError({ cause: error }))
+    // Nobody may ever close a cache that has failed. What this rejects with, closing does too.
+    this.#sessions?.close().catch(() => undefined)
   }
 
   /** Whoever reads or waits gets this error from now on. */

@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest'
 import { type Cache, ClosedError, defineTable, openCache, type OpenCacheOptions } from '../../src/index.js'
-import { caughtUp, poolOf, rowsByKey, until } from '../support/cache.js'
+import { caughtUp, poolOf, rowsByKey, until, untilNothingIsLeft } from '../support/cache.js'
 import { testDatabase, type TestDatabase } from '../support/servers.js'
 
 interface Thing {
@@ -166,6 +166,7 @@ describe('a change that the declaration does not fit any more ends the cache wit
         cause,
       })
       expect(await ended).toMatchObject({ code: 'CACHE_CLOSED', cause })
+      await untilNothingIsLeft(db)
     } finally {
       await cache.close()
     }

@@ -71,6 +71,32 @@ const slotIsWaiting = (db: OwnDatabase) => async (): Promise<boolean> => {
   return slots.length === 1
 }
 
+test('many may be opened at the same time, and the first of all', async () => {
+  const db = await usersDatabase()
+  await db.query('create table others (id int primary key)')
+  const others = defineTable<{ id: number }>({ name: 'others' })
+  const { runtime, settled } = await ledger(db)
+  const pool = poolOf(db.url)
+  const caches = await Promise.all(
+    Array.from({ length: 6 }, (_, i) =>
+      openCache({ pool, entities: i % 2 === 0 ? [users] : [others, users], runtime }),
+    ),
+  )
+  await db.query(`update users set name = 'Ada' where id = 1`)
+  for (const cache of caches) {
+    await caughtUp(cache)
+    expect(cache.table(users).local.get(1)?.name).toBe('Ada')
+    expect(cache.health().reconnects).toBe(0)
+  }
+  expect(await db.query('select tablename from pg_publication_tables order by 1')).toEqual([
+    { tablename: 'others' },
+    { tablename: 'users' },
+  ])
+  await Promise.all(caches.map(cache => cache.close()))
+  await pool.end()
+  await settled()
+})
+
 describe('closing', () => {
   test('the end of an `await using` block leaves nothing behind', async () => {
     const db = await usersDatabase()
