@@ -1,25 +1,22 @@
-import net from 'node:net'
-import pg from 'pg'
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest'
 import {
   type Cache,
   ClosedError,
   defineTable,
-  type LoadProgress,
   NotReadyError,
   openCache,
   type OpenCacheOptions,
 } from '../../src/index.js'
 import {
   caughtUp,
-  countingRuntime,
   databaseOn,
-  openSockets,
+  ledger,
+  openWriter,
   type OwnDatabase,
   poolOf,
   recordingLogger,
+  slotIsWaiting,
   until,
-  untilNothingIsLeft,
 } from '../support/cache.js'
 import { type PostgresServer, startPostgres } from '../support/postgres.js'
 
@@ -37,38 +34,6 @@ async function usersDatabase(rows = 3): Promise<OwnDatabase> {
   await db.query('create table users (id int primary key, name text)')
   await db.query(`insert into users select i, 'user ' || i from generate_series(1, $1::int) i`, [rows])
   return db
-}
-
-/** What has to be as it was before a cache was opened. */
-async function ledger(
-  db: OwnDatabase,
-): Promise<{ settled(): Promise<void>; runtime: ReturnType<typeof countingRuntime> }> {
-  const sockets = openSockets()
-  const runtime = countingRuntime()
-  return {
-    runtime,
-    async settled() {
-      expect(runtime.timersPending).toBe(0)
-      await until(() => openSockets() <= sockets, 'our sockets are closed')
-      await untilNothingIsLeft(db)
-    },
-  }
-}
-
-/** A transaction that has written and is still open: a slot waits for it. Returns what ends it. */
-async function openWriter(db: OwnDatabase): Promise<() => Promise<void>> {
-  const writer = await db.connect()
-  await writer.query('begin')
-  await writer.query('create table something (id int)')
-  return async () => void (await writer.query('rollback'))
-}
-
-const slotIsWaiting = (db: OwnDatabase) => async (): Promise<boolean> => {
-  const slots = await db.query(
-    `select from pg_replication_slots where database = $1 and active and confirmed_flush_lsn is null`,
-    [db.name],
-  )
-  return slots.length === 1
 }
 
 test('many may be opened at the same time, and the first of all', async () => {
@@ -192,175 +157,6 @@ describe('closing', () => {
     await cache.close()
     for (const read of reads) expect(await read).toBeInstanceOf(ClosedError)
     await locker.query('rollback')
-    await pool.end()
-    await settled()
-  })
-})
-
-describe('a start that is aborted', () => {
-  /** Opens a cache, aborts when `ready` says so, and expects the signal's own reason, soon, and nothing left. */
-  async function aborted(
-    db: OwnDatabase,
-    options: Partial<OpenCacheOptions>,
-    reached: (controller: AbortController) => Promise<unknown>,
-    release: () => Promise<void> = async () => undefined,
-  ): Promise<void> {
-    const { runtime, settled } = await ledger(db)
-    const pool = options.pool ?? poolOf(db.url)
-    const controller = new AbortController()
-    const opening = openCache({ pool, entities: [users], runtime, signal: controller.signal, ...options })
-    const outcome = opening.then(
-      async cache => {
-        await cache.close()
-        return 'opened'
-      },
-      (error: unknown) => error,
-    )
-    await reached(controller)
-    const reason = new Error('Enough.')
-    controller.abort(reason)
-    let is: unknown
-    void outcome.then(value => {
-      is = value
-    })
-    await until(() => is !== undefined, 'the abort has been answered', 5_000)
-    expect(is === 'opened' || is === controller.signal.reason).toBe(true)
-    await release()
-    if (!pool.ended) await pool.end()
-    await settled()
-    if (options.pool === undefined) expect(is).toBe(controller.signal.reason)
-  }
-
-  test('before it began connects to nothing', async () => {
-    const db = await usersDatabase()
-    const pool = poolOf(db.url)
-    const reason = new Error('Never mind.')
-    const opening = openCache({ pool, entities: [users], signal: AbortSignal.abort(reason) })
-    await expect(opening).rejects.toBe(reason)
-    expect(pool.totalCount).toBe(0)
-  })
-
-  test('while the pool connects to a host that says nothing', async () => {
-    const db = await usersDatabase()
-    const connected: net.Socket[] = []
-    const silent = net.createServer(socket => connected.push(socket.on('error', () => undefined)))
-    await new Promise<void>(resolve => silent.listen(0, '127.0.0.1', resolve))
-    onTestFinished(() => void silent.close())
-    const pool = new pg.Pool({ host: '127.0.0.1', port: (silent.address() as net.AddressInfo).port })
-    pool.on('error', () => undefined)
-    const hangUp = async (): Promise<void> => connected.forEach(socket => socket.destroy())
-    await aborted(db, { pool }, () => until(() => connected.length > 0, 'it has connected'), hangUp)
-  })
-
-  test('while the application holds all clients of its pool', async () => {
-    const db = await usersDatabase()
-    const pool = poolOf(db.url, { max: 1 })
-    const client = await pool.connect()
-    await aborted(
-      db,
-      { pool },
-      () => until(() => pool.waitingCount === 1, 'the cache waits in line'),
-      async () => client.release(),
-    )
-  })
-
-  test('while the catalogue’s answer waits for a lock', async () => {
-    const db = await usersDatabase()
-    const locker = await db.connect()
-    await locker.query('begin')
-    await locker.query('lock table users')
-    const waits = async (): Promise<boolean> =>
-      (
-        await db.query(
-          `select from pg_stat_activity where datname = $1 and application_name = 'walcache' and wait_event_type = 'Lock'`,
-          [db.name],
-        )
-      ).length > 0
-    await aborted(
-      db,
-      {},
-      () => until(waits, 'the catalogue is being asked'),
-      async () => void (await locker.query('rollback')),
-    )
-  })
-
-  test('while the publication waits for a lock', async () => {
-    const db = await usersDatabase()
-    const locker = await db.connect()
-    await locker.query('begin')
-    await locker.query('lock table users in share update exclusive mode')
-    const waits = async (): Promise<boolean> =>
-      (
-        await db.query(
-          `select from pg_stat_activity where datname = $1 and application_name = 'walcache' and query ilike 'create publication%'
-             and wait_event_type = 'Lock'`,
-          [db.name],
-        )
-      ).length > 0
-    await aborted(
-      db,
-      {},
-      () => until(waits, 'the publication waits'),
-      async () => void (await locker.query('rollback')),
-    )
-    expect(await db.query('select from pg_publication')).toEqual([])
-  })
-
-  test('while the slot waits for a transaction that is still open, and stays open', async () => {
-    const db = await usersDatabase()
-    const endWriter = await openWriter(db)
-    await aborted(db, {}, () => until(slotIsWaiting(db), 'the slot waits'))
-    await endWriter()
-  })
-
-  /** Resolves when a load has come as far as `isThere` says. */
-  function progress(isThere: (progress: LoadProgress) => boolean): {
-    onProgress: (progress: LoadProgress) => void
-    reached: () => Promise<void>
-  } {
-    let resolve: () => void
-    const reached = new Promise<void>(done => {
-      resolve = done
-    })
-    return { onProgress: at => isThere(at) && resolve(), reached: () => reached }
-  }
-
-  test('when the load begins', async () => {
-    const { onProgress, reached } = progress(() => true)
-    await aborted(await usersDatabase(), { onProgress }, reached)
-  })
-
-  test('in the middle of a table', async () => {
-    const { onProgress, reached } = progress(({ rows, tablesDone }) => rows > 0 && tablesDone === 0)
-    await aborted(await usersDatabase(300_000), { onProgress }, reached)
-  })
-
-  test('between the load and the first proof that it is fresh', async () => {
-    const { onProgress, reached } = progress(({ tablesDone }) => tablesDone === 1)
-    await aborted(await usersDatabase(), { onProgress }, reached)
-  })
-
-  test('at any moment, over and over', async () => {
-    const db = await usersDatabase(20_000)
-    const pool = poolOf(db.url)
-    const { runtime, settled } = await ledger(db)
-    const outcomes = new Set<string>()
-    // Golden-ratio steps: moments spread evenly over the time that a start takes.
-    for (let i = 0; i < 25; i++) {
-      const controller = new AbortController()
-      const delayMs = ((i * 0.618) % 1) * 250
-      const timer = setTimeout(() => controller.abort(), delayMs)
-      try {
-        const cache = await openCache({ pool, entities: [users], runtime, signal: controller.signal })
-        await cache.close()
-        outcomes.add('opened')
-      } catch (error) {
-        expect(error).toBe(controller.signal.reason)
-        outcomes.add('aborted')
-      }
-      clearTimeout(timer)
-    }
-    expect(outcomes).toContain('aborted')
     await pool.end()
     await settled()
   })

@@ -1,7 +1,7 @@
 /** What tests of a whole cache on a real server share. */
 import { inspect } from 'node:util'
 import pg from 'pg'
-import { onTestFinished } from 'vitest'
+import { expect, onTestFinished } from 'vitest'
 import type { Cache, LocalReads, Logger } from '../../src/index.js'
 import { type Runtime, systemRuntime } from '../../src/runtime.js'
 import { createDatabase, type PostgresServer } from './postgres.js'
@@ -150,4 +150,37 @@ export function leakIn(error: unknown, secrets: readonly string[]): string | und
   for (let cause = error; cause instanceof Error; cause = cause.cause)
     texts.push(cause.message, cause.stack ?? '')
   return texts.find(text => secrets.some(secret => text.includes(secret)))
+}
+
+/** What is open now, and a runtime that counts timers; `settled` expects it to be so again, here and on the server. */
+export async function ledger(
+  db: OwnDatabase,
+): Promise<{ settled(): Promise<void>; runtime: ReturnType<typeof countingRuntime> }> {
+  const sockets = openSockets()
+  const runtime = countingRuntime()
+  return {
+    runtime,
+    async settled() {
+      expect(runtime.timersPending).toBe(0)
+      await until(() => openSockets() <= sockets, 'our sockets are closed')
+      await untilNothingIsLeft(db)
+    },
+  }
+}
+
+/** A transaction that has written and is still open: a slot waits for it. Returns what ends it. */
+export async function openWriter(db: OwnDatabase): Promise<() => Promise<void>> {
+  const writer = await db.connect()
+  await writer.query('begin')
+  await writer.query('create table something (id int)')
+  return async () => void (await writer.query('rollback'))
+}
+
+/** Whether a slot waits for such a transaction. */
+export const slotIsWaiting = (db: OwnDatabase) => async (): Promise<boolean> => {
+  const slots = await db.query(
+    `select from pg_replication_slots where database = $1 and active and confirmed_flush_lsn is null`,
+    [db.name],
+  )
+  return slots.length === 1
 }
