@@ -123,7 +123,8 @@ describe.each([14, 18] as const)('PostgreSQL %i', major => {
       () => reader.until(() => false),
       (error: unknown) => error instanceof ConnectionError && error.failure === 'lost' && error.transient,
     )
-    assert.deepEqual(await slotsOf(db), [])
+    // The server tells of the end before it has dropped the slot.
+    while ((await slotsOf(db)).length > 0);
   })
 
   test('an abort while streaming rejects with its reason and leaves no slot', async () => {
