@@ -1,12 +1,6 @@
 import { CacheCore, type CacheHealth, type CacheState } from './cache/core.js'
 import { type OpenCacheOptions, resolveOptions } from './cache/options.js'
-import type { Snapshot, Table, TableDeclaration } from './query/types.js'
-
-export interface WaitOptions {
-  /** Default 5,000 ms. */
-  readonly timeoutMs?: number
-  readonly signal?: AbortSignal
-}
+import type { Snapshot, Table, TableDeclaration, WaitOptions } from './query/types.js'
 
 /** Rows of a Postgres database in this process's memory, kept true by its change stream. */
 export interface Cache extends AsyncDisposable {

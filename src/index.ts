@@ -4,7 +4,6 @@ export {
   type CacheState,
   openCache,
   type TableHealth,
-  type WaitOptions,
 } from './cache.js'
 export type { OpenCacheOptions, StalePolicy } from './cache/options.js'
 export type { LoadProgress } from './apply/load.js'
@@ -56,5 +55,6 @@ export type {
   TableChange,
   TableDeclaration,
   TruncateChange,
+  WaitOptions,
 } from './query/types.js'
 export type { Clock, Runtime, Timers } from './runtime.js'

@@ -9,6 +9,7 @@ import { PositionWaiters } from '../freshness/waiters.js'
 import { DatabaseReader } from '../query/database.js'
 import { DatabaseGate } from '../query/gate.js'
 import type { LiveTable } from '../query/live.js'
+import type { ReadContext } from '../query/answer.js'
 import { CacheTable } from '../query/table.js'
 import type { ChangesOptions, Snapshot, Table, TableChange, TableDeclaration } from '../query/types.js'
 import type { CallerSession } from '../mapping/session.js'
@@ -146,7 +147,7 @@ export class CacheCore {
     empty.fail(new NotReadyError())
   }
 
-  #readContext(): ConstructorParameters<typeof CacheTable>[1] {
+  #readContext(): ReadContext {
     const { maxStalenessMs, onStale, onUnknown } = this.#options
     const run = this.#sessions!.run.bind(this.#sessions)
     return {
@@ -155,7 +156,7 @@ export class CacheCore {
       maxStalenessMs,
       onStale,
       onUnknown,
-      waitFor: (token, signal) => this.waitFor(token, signal === undefined ? {} : { signal }),
+      waitFor: (token, wait) => this.waitFor(token, wait),
       prove: signal => this.#live?.prove(signal) ?? Promise.resolve(),
       closed: () => this.#gone,
     }

@@ -40,7 +40,20 @@ export interface ReadOptions {
   readonly onUnknown?: 'throw' | 'database'
   /** A token: the read waits until its position is visible, and so is at or after that commit. */
   readonly after?: string
+  /** How long it waits for that, in milliseconds. Default 5,000. */
+  readonly timeoutMs?: number
+  /**
+   * What to do then: ask the 'database', which is past every token, 'throw' the WaitTimeoutError, or 'serve' memory although it is before the
+   * token. Default 'database' where `onStale` is that, else 'throw'.
+   */
+  readonly onTimeout?: 'throw' | 'database' | 'serve'
   /** Gives the read up: it rejects with the signal's reason. */
+  readonly signal?: AbortSignal
+}
+
+export interface WaitOptions {
+  /** Default 5,000 ms. */
+  readonly timeoutMs?: number
   readonly signal?: AbortSignal
 }
 

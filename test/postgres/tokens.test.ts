@@ -170,6 +170,13 @@ describe('a token that can’t be met', () => {
       await expect(cache.waitFor(token, { signal: AbortSignal.abort(reason) })).rejects.toBe(reason)
       expect(cache.health().waiting).toBe(0)
       expect(cache.table(rows).local.get(1)?.n).toBe(0)
+      const read = { where: { id: 1 }, after: token, timeoutMs: 20 }
+      const table = cache.table(rows)
+      expect((await table.findUnique(read))?.n).toBe(5)
+      await expect(table.findUnique({ ...read, onTimeout: 'throw' })).rejects.toBeInstanceOf(WaitTimeoutError)
+      // That memory may be old is no leave to be before the reader's own write: that has to be said.
+      await expect(table.findUnique({ ...read, onStale: 'serve' })).rejects.toBeInstanceOf(WaitTimeoutError)
+      expect((await table.findUnique({ ...read, onTimeout: 'serve' }))?.n).toBe(0)
       process.kill(walsender!.pid, 'SIGCONT')
       await cache.waitFor(token)
       expect(cache.table(rows).local.get(1)?.n).toBe(5)
