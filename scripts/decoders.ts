@@ -25,6 +25,9 @@ export interface Decoders {
   movedTo(folder: string): Decoders
 }
 
+/** The only major with builds of them. */
+export const DECODERS_MAJOR = 15
+
 const PACKAGES = ['postgresql-15-wal2json', 'postgresql-15-decoderbufs', 'libprotobuf-c1']
 const PLUGINS = ['wal2json.so', 'decoderbufs.so']
 const PLUGIN_FOLDER = 'usr/lib/postgresql/15/lib'

@@ -1,4 +1,5 @@
 import { setImmediate as nextTurn } from 'node:timers/promises'
+import type { DecoderName } from '../src/decode/index.js'
 import {
   type Cache,
   defineTable,
@@ -10,17 +11,21 @@ import {
 import type { TableView, View } from './compare.js'
 import { FeedReplica } from './feed-replica.js'
 import { openPool } from './pool.js'
-import type { Decoder, Subject, SubjectOptions } from './subject.js'
+import { assumptionsFor } from './decoders.js'
+import type { Subject, SubjectOptions } from './subject.js'
 import type { Row, SimulatedTable } from './tables.js'
 
 const CATCH_UP_MS = 20_000
 /** Longer than any simulation: snapshots are kept over many commits. */
 const SNAPSHOT_MAX_AGE_MS = 3_600_000
 
+export interface CacheSubjectOptions extends SubjectOptions {
+  /** What it can't carry, the history is not to have. */
+  readonly decoder: DecoderName
+}
+
 /** The cache as the subject, fed by the database's own change stream. */
-export async function openCacheSubject(
-  options: SubjectOptions & { readonly decoder: Decoder },
-): Promise<Subject> {
+export async function openCacheSubject(options: CacheSubjectOptions): Promise<Subject> {
   const { databaseUrl, tables, decoder } = options
   const declared = new Map(tables.map(table => [table, declare(table)]))
   const pool = openPool(databaseUrl, 2)
@@ -30,6 +35,7 @@ export async function openCacheSubject(
       pool,
       entities: [...declared.values()],
       decoder,
+      ...assumptionsFor(decoder),
       snapshotMaxAgeMs: SNAPSHOT_MAX_AGE_MS,
       // What is shown has to be right however slow the machine is; how old it is, other tests ask.
       onStale: { local: 'serve' },

@@ -1,12 +1,15 @@
 /** One transaction of very many rows: a reader sees all of it or nothing, and the event loop goes on turning. */
 import { monitorEventLoopDelay } from 'node:perf_hooks'
 import { setImmediate as nextTurn } from 'node:timers/promises'
+import type { DecoderName } from '../src/decode/index.js'
 import { type Cache, defineTable, openCache } from '../src/index.js'
+import { assumptionsFor } from './decoders.js'
 import { openPool } from './pool.js'
 
 export interface GiantOptions {
   readonly databaseUrl: string
   readonly rows: number
+  readonly decoder: DecoderName
 }
 
 export interface GiantResult {
@@ -24,13 +27,15 @@ type GiantRow = { id: number; version: number; name: string }
 const giant = defineTable<GiantRow>({ name: 'giant' })
 
 /** Creates the table in an empty database, then inserts and updates all rows, each in one transaction. */
-export async function runGiant({ databaseUrl, rows }: GiantOptions): Promise<GiantResult> {
+export async function runGiant({ databaseUrl, rows, decoder }: GiantOptions): Promise<GiantResult> {
   const pool = openPool(databaseUrl, 2)
   try {
     await pool.query('create table giant (id int primary key, version int not null, name text not null)')
     await using cache = await openCache({
       pool,
       entities: [giant],
+      decoder,
+      ...assumptionsFor(decoder),
       // While it is on its way nothing newer can arrive, so memory may grow old on a slow machine.
       onStale: { local: 'serve' },
     })

@@ -13,6 +13,7 @@ export interface HistoryOptions {
   readonly model: Model
   /** Whether transactions may also be prepared first: needs max_prepared_transactions. */
   readonly twoPhase: boolean
+  readonly truncates: boolean
   /** Whether the change stream is cut off now and then. */
   readonly cuts: boolean
 }
@@ -69,7 +70,7 @@ function* transaction(author: Author): Generator<Operation, void> {
   yield { kind: 'begin', writer }
   if (!random.chance(0.05)) {
     yield* author.statements(random.between(1, 6))
-    if (author.alone && random.chance(0.5)) {
+    if (author.mayTruncate && random.chance(0.5)) {
       yield* author.truncate()
       yield* author.statements(random.between(0, 3))
     }
@@ -110,6 +111,10 @@ class Author {
     this.alone = company === 'alone'
   }
 
+  get mayTruncate(): boolean {
+    return this.alone && this.options.truncates
+  }
+
   *statements(count: number): Generator<Operation, void> {
     for (let statement = 0; statement < count; statement++) {
       const table = this.random.pick(this.options.tables)
@@ -128,7 +133,7 @@ class Author {
     const { writer } = this
     const name = `s${this.#savepoints++}`
     yield { kind: 'savepoint', writer, name }
-    if (this.alone && this.random.chance(0.3)) yield* this.truncate()
+    if (this.mayTruncate && this.random.chance(0.3)) yield* this.truncate()
     yield* this.statements(this.random.between(1, 3))
     yield { kind: this.random.chance(0.6) ? 'rollback to' : 'release', writer, name }
   }

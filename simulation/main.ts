@@ -1,9 +1,10 @@
 /** The command: `npm run simulate -- --help`. */
 import { randomInt } from 'node:crypto'
 import { parseArgs } from 'node:util'
-import { type Major, startPostgres } from '../test/support/postgres.js'
+import type { DecoderName } from '../src/decode/index.js'
+import { type Major, type PostgresOptions, serverFor, startPostgres } from '../test/support/postgres.js'
+import { decoderNames, notCarriedBy, oddities, type Oddity } from './decoders.js'
 import { scenarios } from './scenarios.js'
-import { type Decoder, decoders } from './subject.js'
 
 const MAJORS: readonly number[] = [14, 15, 16, 17, 18]
 
@@ -16,8 +17,11 @@ const help = `Usage: npm run simulate -- [options]
   --steps N         ${Object.entries(scenarios)
     .map(([name, { unit, defaultSteps }]) => `${name}: ${unit} (${defaultSteps})`)
     .join(', ')}
-  --decoder NAME    ${decoders.join(' or ')}
-  --major N         Postgres ${MAJORS[0]} to ${MAJORS.at(-1)}; an embedded server of its own (18)
+  --decoder NAME    ${decoderNames.join(', ')} (pgoutput)
+  --portable        the same history for every decoder: without ${oddities.join(', ')}.
+                    Then changesHash is the same too. Otherwise, only what the decoder itself can't carry is left out
+  --major N         Postgres ${MAJORS[0]} to ${MAJORS.at(-1)}; an embedded server of its own
+                    (${decoderNames.map(name => `${name}: ${serverFor(name).major}`).join(', ')})
   --json            ends with one line of JSON
   --help            this text
 
@@ -28,8 +32,10 @@ interface Command {
   readonly scenario: string
   readonly seed: number
   readonly steps: number
-  readonly decoder: Decoder
-  readonly major: Major
+  readonly decoder: DecoderName
+  readonly portable: boolean
+  readonly leaveOut: readonly Oddity[]
+  readonly server: Required<Pick<PostgresOptions, 'major' | 'withDecoders'>>
   readonly json: boolean
 }
 
@@ -41,26 +47,37 @@ function readCommand(args: readonly string[]): Command | 'help' {
       seed: { type: 'string' },
       steps: { type: 'string' },
       decoder: { type: 'string', default: 'pgoutput' },
-      major: { type: 'string', default: '18' },
+      portable: { type: 'boolean', default: false },
+      major: { type: 'string' },
       json: { type: 'boolean', default: false },
       help: { type: 'boolean', default: false },
     },
   })
   if (values.help) return 'help'
-  const { scenario, decoder, json } = values
+  const { scenario, decoder, portable, json } = values
   const known = scenarios[scenario]
   if (known === undefined) throw new UsageError(`--scenario is one of ${Object.keys(scenarios).join(', ')}.`)
-  if (!isDecoder(decoder)) throw new UsageError(`--decoder is one of ${decoders.join(', ')}.`)
-  const major = wholeNumber('--major', values.major)
-  if (!MAJORS.includes(major)) throw new UsageError(`--major is one of ${MAJORS.join(', ')}.`)
+  if (!isDecoder(decoder)) throw new UsageError(`--decoder is one of ${decoderNames.join(', ')}.`)
   return {
     scenario,
     decoder,
+    portable,
+    leaveOut: !known.isOdd ? [] : portable ? oddities : notCarriedBy(decoder),
     json,
-    major: major as Major,
+    server: serverOf(decoder, values.major),
     seed: values.seed === undefined ? randomInt(2 ** 32) : wholeNumber('--seed', values.seed),
     steps: values.steps === undefined ? known.defaultSteps : wholeNumber('--steps', values.steps),
   }
+}
+
+function serverOf(decoder: DecoderName, given: string | undefined): Command['server'] {
+  const server = serverFor(decoder)
+  if (given === undefined) return server
+  const major = wholeNumber('--major', given)
+  if (!MAJORS.includes(major)) throw new UsageError(`--major is one of ${MAJORS.join(', ')}.`)
+  if (server.withDecoders && major !== server.major)
+    throw new UsageError(`${decoder} is to be had for Postgres ${server.major} only.`)
+  return { ...server, major: major as Major }
 }
 
 class UsageError extends Error {}
@@ -71,31 +88,42 @@ function wholeNumber(option: string, text: string): number {
   throw new UsageError(`${option} is a whole number below 2^32.`)
 }
 
-function isDecoder(text: string): text is Decoder {
-  return (decoders as readonly string[]).includes(text)
+function isDecoder(text: string): text is DecoderName {
+  return (decoderNames as readonly string[]).includes(text)
 }
 
-async function run({ scenario, seed, steps, decoder, major, json }: Command): Promise<void> {
+async function run(command: Command): Promise<void> {
+  const { scenario, seed, steps, decoder, leaveOut, portable, json } = command
+  const { major } = command.server
   console.log(
     `Postgres ${major}, ${decoder}, ${scenario}: ${steps} ${scenarios[scenario]!.unit}, seed ${seed}`,
   )
-  await using server = await startPostgres({ major })
+  if (leaveOut.length > 0) {
+    const why = portable ? 'Not every decoder can carry these' : `${decoder} can't carry these`
+    console.log(`${why}, so the history is without: ${leaveOut.join(', ')}`)
+  }
+  await using server = await startPostgres(command.server)
   const startedAt = performance.now()
   const { report, failure } = await scenarios[scenario]!.run({
     databaseUrl: server.url,
     seed,
     steps,
     decoder,
+    leaveOut,
   })
   if (failure !== undefined) {
-    const again = `--scenario ${scenario} --seed ${seed} --steps ${steps} --decoder ${decoder} --major ${major}`
+    const again = `--scenario ${scenario} --seed ${seed} --steps ${steps} --decoder ${decoder} --major ${major}${portable ? ' --portable' : ''}`
     console.error(`MISMATCH with seed ${seed}. ${failure}\nTo see it again: npm run simulate -- ${again}`)
     process.exitCode = 1
   }
   const seconds = ((performance.now() - startedAt) / 1000).toFixed(1)
-  const counts = Object.entries(report).map(([name, value]) => `${name} ${String(value)}`)
+  const counts = Object.entries(report).map(([name, value]) => `${name} ${textOf(value)}`)
   console.log(`${failure === undefined ? 'Equal' : 'NOT equal'} after ${seconds} s: ${counts.join(', ')}`)
   if (json) console.log(JSON.stringify(report))
+}
+
+function textOf(value: unknown): string {
+  return Array.isArray(value) && value.length === 0 ? 'nothing' : String(value)
 }
 
 try {

@@ -19,10 +19,6 @@ export interface SubjectSnapshot extends Disposable {
   readonly view: View
 }
 
-/** The output plugins that a simulation can run with. */
-export const decoders = ['pgoutput'] as const
-export type Decoder = (typeof decoders)[number]
-
 export interface SubjectOptions {
   readonly databaseUrl: string
   readonly tables: readonly SimulatedTable[]

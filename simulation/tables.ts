@@ -123,6 +123,14 @@ export const simulatedTables: readonly SimulatedTable[] = [
   },
 ]
 
+/** The same, without NaN and the infinities. */
+export const finiteTables: readonly SimulatedTable[] = simulatedTables.map(table => ({
+  ...table,
+  columns: table.columns.map(each =>
+    each.type === types.numeric ? { ...each, type: types.finiteNumeric } : each,
+  ),
+}))
+
 /** The key's columns of a row. */
 export function keyOf(table: SimulatedTable, row: Row): Row {
   return Object.fromEntries(table.key.map(name => [name, row[name]!]))

@@ -4,7 +4,9 @@
  */
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import type pg from 'pg'
+import type { DecoderName } from '../src/decode/index.js'
 import { type Cache, defineTable, openCache, type Snapshot } from '../src/index.js'
+import { assumptionsFor } from './decoders.js'
 import { openPool } from './pool.js'
 import { Random } from './random.js'
 
@@ -13,6 +15,7 @@ export interface TpcbOptions {
   readonly seed: number
   /** How many snapshots to take, each of another commit. */
   readonly snapshots: number
+  readonly decoder: DecoderName
 }
 
 export interface TpcbResult {
@@ -51,11 +54,16 @@ const tables = {
 }
 
 /** Creates the tables in an empty database, and runs until `snapshots` have been taken. */
-export async function runTpcb({ databaseUrl, seed, snapshots }: TpcbOptions): Promise<TpcbResult> {
+export async function runTpcb({ databaseUrl, seed, snapshots, decoder }: TpcbOptions): Promise<TpcbResult> {
   const pool = openPool(databaseUrl, WRITERS)
   try {
     await pool.query(tpcbSchema)
-    await using cache = await openCache({ pool, entities: Object.values(tables) })
+    await using cache = await openCache({
+      pool,
+      entities: Object.values(tables),
+      decoder,
+      ...assumptionsFor(decoder),
+    })
     const stop = new AbortController()
     const writers = Array.from({ length: WRITERS }, (_, writer) =>
       write(pool, new Random(seed).fork(writer + 1), stop.signal),

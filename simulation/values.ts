@@ -58,7 +58,11 @@ function digits(random: Random, most: number): string {
 }
 
 function numeric(random: Random): string {
-  if (random.chance(0.05)) return random.pick(['NaN', 'Infinity', '-Infinity', '0', '0.000', '1.0', '1.00'])
+  return random.chance(0.02) ? random.pick(['NaN', 'Infinity', '-Infinity']) : finiteNumeric(random)
+}
+
+function finiteNumeric(random: Random): string {
+  if (random.chance(0.03)) return random.pick(['0', '0.000', '1.0', '1.00'])
   const sign = random.chance(0.5) ? '-' : ''
   const fraction = random.chance(0.6) ? `.${digits(random, 20)}` : ''
   return sign + digits(random, 25) + fraction
@@ -122,6 +126,7 @@ export const types = {
   int8: plain('bigint', random => random.pick(['', '-']) + digits(random, 18)),
   float8: plain('double precision', random => (random.uint32() - 2 ** 31) / 2 ** random.between(0, 40)),
   numeric: plain('numeric', numeric),
+  finiteNumeric: plain('numeric', finiteNumeric),
   bool: plain('boolean', random => random.chance(0.5)),
   text: plain('text', shortText),
   toasted: plain('text', toastedText),

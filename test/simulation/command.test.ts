@@ -1,6 +1,7 @@
 import { execFile } from 'node:child_process'
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
+import { findDecoders } from '../../scripts/decoders.js'
 
 const root = join(import.meta.dirname, '../..')
 
@@ -24,14 +25,33 @@ test('the command ends with one line of JSON, and the same seed gives the same o
   expect(Object.keys(one!)).toEqual([
     'seed',
     'decoder',
+    'leftOut',
     'transactions',
     'changes',
     'comparisons',
     'mismatches',
     'historyHash',
+    'changesHash',
   ])
-  expect(one).toMatchObject({ seed: 5, decoder: 'pgoutput', mismatches: 0 })
+  expect(one).toMatchObject({ seed: 5, decoder: 'pgoutput', leftOut: [], mismatches: 0 })
   expect(other!['historyHash']).toBe(one!['historyHash'])
+  expect(other!['changesHash']).toBe(one!['changesHash'])
+}, 90_000)
+
+test('it says by name what the decoder can’t carry, and leaves that out', async ({ skip }) => {
+  const found = await findDecoders()
+  skip('missing' in found && process.env['CI'] !== 'true', 'wal2json is missing')
+  const { status, lines, stderr } = await simulate('--decoder', 'wal2json', '--seed', '5', '--steps', '10')
+  expect([status, stderr]).toEqual([0, ''])
+  expect(lines.slice(0, 2)).toEqual([
+    'Postgres 15, wal2json, history: 10 transactions, seed 5',
+    "wal2json can't carry these, so the history is without: NaN and the infinities",
+  ])
+  const other = await simulate('--decoder', 'wal2json', '--major', '16')
+  expect([other.status, other.stderr.split('\n')[0]]).toEqual([
+    2,
+    'wal2json is to be had for Postgres 15 only.',
+  ])
 }, 90_000)
 
 test('the command explains itself, and what is wrong with its options', async () => {

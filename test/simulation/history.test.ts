@@ -16,6 +16,7 @@ function historyOf(seed: number, steps: number) {
     steps,
     model,
     twoPhase: true,
+    truncates: true,
     cuts: false,
   }
   for (const operation of generateHistory(options)) {

@@ -1,7 +1,9 @@
 import { describe, expect, test, vi } from 'vitest'
 import { openCacheSubject } from '../../simulation/cache-subject.js'
+import { decoderNames, oddities } from '../../simulation/decoders.js'
 import { type SimulationResult, simulate } from '../../simulation/simulate.js'
 import { openDatabaseSubject, type Subject, type SubjectOptions } from '../../simulation/subject.js'
+import { serverFor } from '../support/postgres.js'
 import { testDatabase } from '../support/servers.js'
 
 const STEPS = 200
@@ -26,6 +28,32 @@ describe.each([14, 18] as const)('on Postgres %i', major => {
     expect(transactions).toBeGreaterThan(150)
     expect(comparisons).toBeGreaterThan(1000)
   })
+})
+
+/** Together: each gets as many changes as the model has made, and they are the same ones. */
+test('every decoder says the same standard changes, over a history with nothing that one of them loses', async ({
+  skip,
+}) => {
+  const hashes = new Map<string, string | undefined>()
+  for (const decoder of decoderNames) {
+    await using database = await testDatabase(serverFor(decoder))
+    skip(
+      !database.server.decoders.includes(decoder) && process.env['CI'] !== 'true',
+      `the server has no ${decoder}`,
+    )
+    const { mismatch, changesHash } = await simulate({
+      seed: 7,
+      steps: STEPS,
+      databaseUrl: database.url,
+      leaveOut: oddities,
+      recordWith: decoder,
+      openSubject: options => openCacheSubject({ ...options, decoder }),
+    })
+    expect(mismatch).toBeUndefined()
+    hashes.set(decoder, changesHash)
+  }
+  expect(hashes.get('pgoutput')).toMatch(/^[0-9a-f]{64}$/)
+  expect(hashes).toEqual(new Map(decoderNames.map(decoder => [decoder, hashes.get('pgoutput')])))
 })
 
 test('they agree though the change stream is cut off now and then', async () => {

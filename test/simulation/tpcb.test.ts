@@ -6,7 +6,7 @@ import { testDatabase } from '../support/servers.js'
 
 test('over 2,000 snapshots, the sums of accounts, tellers, branches and history are equal in each', async () => {
   const database = await testDatabase()
-  const result = await runTpcb({ databaseUrl: database.url, seed: 1, snapshots: 2001 })
+  const result = await runTpcb({ databaseUrl: database.url, seed: 1, snapshots: 2001, decoder: 'pgoutput' })
   expect(result).toMatchObject({ snapshots: 2001, disagreements: 0, firstDisagreement: undefined })
   expect(result.transactions).toBeGreaterThanOrEqual(2001)
 }, 120_000)

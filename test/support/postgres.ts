@@ -16,7 +16,7 @@ import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { promisify } from 'node:util'
 import pg from 'pg'
-import { type DecoderName, type Decoders, findDecoders } from '../../scripts/decoders.js'
+import { type DecoderName, type Decoders, DECODERS_MAJOR, findDecoders } from '../../scripts/decoders.js'
 import {
   type Binaries,
   canReach,
@@ -107,6 +107,13 @@ export async function startPostgres(options: PostgresOptions = {}): Promise<Post
   return server
 }
 
+/** What a server needs to have a decoder's output plugin: pgoutput is in every one. */
+export function serverFor(decoder: DecoderName): Required<Pick<PostgresOptions, 'major' | 'withDecoders'>> {
+  return decoder === 'pgoutput'
+    ? { major: 18, withDecoders: false }
+    : { major: DECODERS_MAJOR, withDecoders: true }
+}
+
 /** Creates an empty database and returns its URL. */
 export async function createDatabase(
   server: Pick<PostgresServer, 'url'>,
@@ -125,7 +132,8 @@ export async function createDatabase(
 }
 
 async function decodersFor(major: Major, user: ServerUser): Promise<Decoders> {
-  if (major !== 15) throw new Error(`wal2json and decoderbufs are to be had for Postgres 15, not ${major}.`)
+  if (major !== DECODERS_MAJOR)
+    throw new Error(`wal2json and decoderbufs are to be had for Postgres ${DECODERS_MAJOR}, not ${major}.`)
   const found = await findDecoders()
   if ('missing' in found) throw new Error(`wal2json and decoderbufs are missing: ${found.missing}`)
   if (found.folder === undefined || canReach(user, found.folder)) return found
