@@ -25,12 +25,14 @@ export interface FollowOptions<Change> {
  */
 export class ChangeIterator<Change> implements AsyncIterableIterator<Change> {
   readonly #options: FollowOptions<Change>
-  #delivered = 0
+  #sinceTurn = 0
   #ended = false
   /** What the next call of `next` is to reject with. */
   #failure: Error | null = null
-  /** One for each call of `next` that waits. */
-  #waiting: (() => void)[] = []
+  /** The newest call of `next`: calls are answered one after another, each with the change whose turn it is. */
+  #asked: Promise<unknown> = Promise.resolve()
+  /** Ends the wait of the call whose turn it is. */
+  #wake: () => void = () => undefined
   readonly #onAbort = (): void => this.#finish()
   readonly #onClosing = (): void => {
     const reason: unknown = this.#options.closing.reason
@@ -52,17 +54,31 @@ export class ChangeIterator<Change> implements AsyncIterableIterator<Change> {
     return this
   }
 
-  async next(): Promise<IteratorResult<Change, undefined>> {
+  next(): Promise<IteratorResult<Change, undefined>> {
+    const answer = this.#asked.then(this.#take, this.#take)
+    this.#asked = answer
+    return answer
+  }
+
+  readonly #take = async (): Promise<IteratorResult<Change, undefined>> => {
     const { feed, subscription, timers } = this.#options
     while (!this.#ended) {
+      // Before the look, not behind it: what has been taken off the ring is handed over at once, with nothing published in between.
+      if (this.#sinceTurn === CHANGES_PER_TURN) {
+        this.#sinceTurn = 0
+        await timers.yield()
+        continue
+      }
       const entry = feed.read(subscription)
       if (entry !== null) {
-        const change = this.#changeOf(entry)
-        if (++this.#delivered % CHANGES_PER_TURN === 0) await timers.yield()
-        return { done: false, value: change }
+        this.#sinceTurn++
+        return { done: false, value: this.#changeOf(entry) }
       }
       if (subscription.failure !== null) this.#finish(subscription.failure)
-      else await new Promise<void>(resolve => this.#waiting.push(resolve))
+      else
+        await new Promise<void>(resolve => {
+          this.#wake = resolve
+        })
     }
     const failure = this.#failure
     this.#failure = null
@@ -94,9 +110,5 @@ export class ChangeIterator<Change> implements AsyncIterableIterator<Change> {
     signal?.removeEventListener('abort', this.#onAbort)
     closing.removeEventListener('abort', this.#onClosing)
     this.#wake()
-  }
-
-  #wake(): void {
-    for (const resolve of this.#waiting.splice(0)) resolve()
   }
 }

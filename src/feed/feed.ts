@@ -156,15 +156,15 @@ export class ChangeFeed {
     this.#ring.push(entry)
   }
 
-  /** The subscription's next entry, or null if there is none yet. One that has left the ring unread comes as a gap. */
+  /**
+   * The subscription's next entry, or null if there is none yet. A gap, or an entry that has left the ring unread, comes as a gap at what is newest:
+   * the reader reads everything again anyway, and what the ring has more of would only tell it twice.
+   */
   read(subscription: Subscription): FeedEntry | null {
     const { table } = subscription
     const followed = this.#followed.get(table)
-    if (followed !== undefined && followed.lost >= subscription.at) {
-      const number = this.#ring.next - 1
-      subscription.at = this.#ring.next
-      return { table, store: followed.store, record: SLOW, position: this.#position, last: true, number }
-    }
+    if (followed !== undefined && followed.lost >= subscription.at)
+      return this.#gap(subscription, followed.store, SLOW)
     // Other tables' entries may have left meanwhile.
     subscription.at = Math.max(subscription.at, this.#ring.oldest)
     for (
@@ -173,9 +173,17 @@ export class ChangeFeed {
       entry = this.#ring.at(subscription.at)
     ) {
       subscription.at++
-      if (entry.table === table) return entry
+      if (entry.table !== table) continue
+      return entry.record.kind === 'gap' ? this.#gap(subscription, entry.store, entry.record) : entry
     }
     return null
+  }
+
+  #gap(subscription: Subscription, store: TableStore, record: FeedRecord): FeedEntry {
+    const { table } = subscription
+    const number = this.#ring.next - 1
+    subscription.at = this.#ring.next
+    return { table, store, record, position: this.#position, last: true, number }
   }
 }
 

@@ -91,6 +91,40 @@ describe('a reader of changes', () => {
     expect(positions).toEqual([1n, 2n, 3n])
   })
 
+  test('gets a gap at what is newest: what was published behind it is not told again', async () => {
+    const feed = new ChangeFeed(2 ** 20)
+    const reader = follow(feed, 0)
+    insert(feed, 0, 1)
+    feed.reloaded(table => tables[table]!, lsn as Lsn, false)
+    insert(feed, 0, 2)
+    insert(feed, 1, 1)
+    insert(feed, 0, 3)
+    expect((await reader.next()).value).toEqual(['write', 1n])
+    expect((await reader.next()).value).toEqual(['gap', 4n])
+    insert(feed, 0, 4)
+    expect((await reader.next()).value).toEqual(['write', 5n])
+  })
+
+  test('leaves others their turn before it looks, so that nothing is published between a look and its answer', async () => {
+    const feed = new ChangeFeed(2 ** 22)
+    const reader = new ChangeIterator({
+      timers: {
+        yield: async () => insert(feed, 0, Number(lsn)),
+      },
+      feed,
+      subscription: feed.subscribe(0, tables[0]!, false),
+      toChange: ({ record, position }) => [record.kind, position, lsn],
+      signal: undefined,
+      closing: closing.signal,
+    })
+    for (let i = 0; i < 255; i++) insert(feed, 0, i)
+    for (let i = 0; i < 255; i++) await reader.next()
+    feed.reloaded(table => tables[table]!, lsn as Lsn, false)
+    // The turn falls due with the 256th: what is published in it lies behind the gap.
+    expect((await reader.next()).value).toEqual(['gap', 255n, 255n])
+    expect((await reader.next()).value).toEqual(['write', 256n, 256n])
+  })
+
   test('that loops over much that is there already lets others have their turn', async () => {
     const feed = new ChangeFeed(2 ** 22)
     const reader = follow(feed, 0)

@@ -165,24 +165,32 @@ describe('a snapshot', () => {
 
 /** A copy of a table that is kept by its changes alone. */
 class Copy {
-  rows: Map<number, Line>
+  rows = new Map<number, Line>()
   gaps = 0
   changes = 0
   #openCommit: bigint | null = null
-  #lsn: bigint
-  readonly #table: () => Map<number, Line>
+  #lsn = 0n
+  /** The snapshot that the rows were read from has everything up to here. */
+  #read = 0n
+  readonly #cache: Cache
 
-  constructor(snapshot: Snapshot, table: () => Map<number, Line>) {
+  constructor(cache: Cache) {
+    this.#cache = cache
+    this.#readTable()
+  }
+
+  #readTable(): void {
+    using snapshot = this.#cache.snapshot()
     this.rows = new Map([...snapshot.table(lines).local].map(line => [line.id, line]))
-    this.#lsn = snapshot.lsn
-    this.#table = table
+    this.#read = snapshot.lsn
   }
 
   take(change: TableChange<Line>): void {
     if (change.kind === 'gap') {
       expect(this.#openCommit).toBeNull()
       this.gaps++
-      this.rows = this.#table()
+      this.#readTable()
+      expect(this.#read >= change.lsn).toBe(true)
       this.#lsn = change.lsn
       return
     }
@@ -191,6 +199,7 @@ class Copy {
     if (this.#openCommit !== null) expect(change.lsn).toBe(this.#openCommit)
     this.#lsn = change.lsn
     this.#openCommit = change.last ? null : change.lsn
+    if (change.lsn <= this.#read) return
     this.changes++
     if (change.kind === 'truncate') {
       this.rows.clear()
@@ -211,10 +220,7 @@ class Copy {
 
 function follow(cache: Cache): { copy: Copy; changes: AsyncIterableIterator<TableChange<Line>> } {
   const changes = cache.table(lines).changes()
-  using snapshot = cache.snapshot()
-  // What a gap stands for is read anew, at once.
-  const table = (): Map<number, Line> => new Map([...cache.table(lines).local].map(line => [line.id, line]))
-  return { copy: new Copy(snapshot, table), changes }
+  return { copy: new Copy(cache), changes }
 }
 
 async function copyUntil(
