@@ -7,7 +7,7 @@ import { spawnSync } from 'node:child_process'
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { closingLine, type Counts, COUNTS_FILE } from '../test/support/reporter.js'
+import { closingLine, type Counts, type Summary, SUMMARY_FILE } from '../test/support/reporter.js'
 
 const CHECKS = ['typecheck', 'lint', 'format:check', 'layers', 'decoders']
 const root = join(import.meta.dirname, '..')
@@ -17,12 +17,12 @@ const failedChecks = CHECKS.filter(check => !passes(check))
 total.passed += CHECKS.length - failedChecks.length
 total.failed += failedChecks.length
 
-const tests = runTests(process.argv.slice(2))
-for (const outcome of ['passed', 'failed', 'skipped'] as const) total[outcome] += tests[outcome]
+const { counts, totals } = runTests(process.argv.slice(2))
+for (const outcome of ['passed', 'failed', 'skipped'] as const) total[outcome] += counts[outcome]
 
 if (failedChecks.length > 0)
   console.log(`\nFailed checks: ${failedChecks.map(check => `npm run ${check}`).join(', ')}`)
-console.log(closingLine(total))
+console.log([...totals, closingLine(total)].join('\n'))
 if (total.failed > 0) process.exitCode = 1
 
 function passes(check: string): boolean {
@@ -30,23 +30,24 @@ function passes(check: string): boolean {
   return spawnSync('npm', ['run', '--silent', check], { cwd: root, stdio: 'inherit' }).status === 0
 }
 
-function runTests(filters: readonly string[]): Counts {
+function runTests(filters: readonly string[]): Summary {
   console.log('\n> vitest')
   const folder = mkdtempSync(join(tmpdir(), 'walcache-test-'))
-  const countsFile = join(folder, 'counts.json')
+  const summaryFile = join(folder, 'summary.json')
   const vitest = join(root, 'node_modules/vitest/vitest.mjs')
   try {
     const { status } = spawnSync(process.execPath, [vitest, 'run', ...filters], {
       cwd: root,
       stdio: ['ignore', 'inherit', 'inherit'],
-      env: { ...process.env, [COUNTS_FILE]: countsFile },
+      env: { ...process.env, [SUMMARY_FILE]: summaryFile },
     })
-    const counts = JSON.parse(readFileSync(countsFile, 'utf8')) as Counts
+    const summary = JSON.parse(readFileSync(summaryFile, 'utf8')) as Summary
     // Vitest may fail for a reason that no test shows.
-    return status !== 0 && counts.failed === 0 ? { ...counts, failed: 1 } : counts
+    if (status !== 0 && summary.counts.failed === 0) summary.counts.failed = 1
+    return summary
   } catch (error) {
-    console.error('vitest left no counts:', error)
-    return { passed: 0, failed: 1, skipped: 0 }
+    console.error('vitest left no summary:', error)
+    return { counts: { passed: 0, failed: 1, skipped: 0 }, totals: [] }
   } finally {
     rmSync(folder, { recursive: true, force: true })
   }

@@ -1,6 +1,13 @@
-/** Ends a run with one plain line, `N passed, N failed, N skipped`. */
+/** Ends a run with plain lines: the totals that tests have left in `task.meta.totals`, and `N passed, N failed, N skipped`. */
 import { writeFileSync } from 'node:fs'
 import type { Reporter, SerializedError, TestModule } from 'vitest/node'
+
+declare module 'vitest' {
+  interface TaskMeta {
+    /** Lines to be printed at the end of the run. */
+    totals?: readonly string[]
+  }
+}
 
 export interface Counts {
   passed: number
@@ -12,24 +19,33 @@ export function closingLine({ passed, failed, skipped }: Counts): string {
   return `${passed} passed, ${failed} failed, ${skipped} skipped`
 }
 
-/** Where the counts go instead, when the run is a part of a larger one that prints the line itself. */
-export const COUNTS_FILE = 'WALCACHE_TEST_COUNTS'
+/** What a run leaves behind. */
+export interface Summary {
+  readonly counts: Counts
+  readonly totals: readonly string[]
+}
+
+/** Where the summary goes instead, when the run is a part of a larger one that prints the lines itself. */
+export const SUMMARY_FILE = 'WALCACHE_TEST_SUMMARY'
 
 export default class PlainReporter implements Reporter {
   onTestRunEnd(modules: readonly TestModule[], unhandled: readonly SerializedError[]): void {
     const counts: Counts = { passed: 0, failed: unhandled.length, skipped: 0 }
+    const totals: string[] = []
     for (const module of modules) {
       const before = counts.failed
       for (const test of module.children.allTests()) {
         const { state } = test.result()
         // A test that never ran to an end did not pass.
         counts[state === 'pending' ? 'failed' : state]++
+        totals.push(...(test.meta().totals ?? []))
       }
       // A file that does not load, or whose hooks fail, may have no failed test to show for it.
       if (module.state() === 'failed' && counts.failed === before) counts.failed++
     }
-    const file = process.env[COUNTS_FILE]
-    if (file === undefined) console.log(closingLine(counts))
-    else writeFileSync(file, JSON.stringify(counts))
+    const file = process.env[SUMMARY_FILE]
+    const summary: Summary = { counts, totals }
+    if (file === undefined) console.log([...totals, closingLine(counts)].join('\n'))
+    else writeFileSync(file, JSON.stringify(summary))
   }
 }

@@ -1,0 +1,13 @@
+import { type DecoderName, decoders } from '../../src/decode/index.js'
+import type { TestDatabase } from '../support/servers.js'
+
+export const decoderNames = Object.keys(decoders) as DecoderName[]
+
+/** Skips a test whose output plugin the server does not have; in CI it has them all, and the test fails if not. */
+export function skipUnlessInstalled(
+  { server }: TestDatabase,
+  name: DecoderName,
+  skip: (condition: boolean, note: string) => void,
+): void {
+  skip(!server.decoders.includes(name) && process.env['CI'] !== 'true', `the server has no ${name}`)
+}

@@ -1,0 +1,216 @@
+/**
+ * The type matrix: a cached row is the row that the caller's own `pg` SELECTs, for each type, through each decoder, however the row
+ * came into memory. What a decoder can't carry is refused by name. The totals are printed at the end of the run.
+ *
+ * The defaults of the database and of the role are hostile to texts throughout. The pools pin what they need, as an application
+ * would have to: nothing else shows in a row.
+ */
+import pg from 'pg'
+import { afterAll, beforeAll, describe, expect, onTestFinished, test, vi } from 'vitest'
+import type { DecoderLimits } from '../../src/change/limits.js'
+import { type DecoderName, decoders } from '../../src/decode/index.js'
+import { type TestDatabase, testDatabase } from '../support/servers.js'
+import { decoderNames, skipUnlessInstalled } from './installed.js'
+import { matrixTables, NOT_LISTED, SCALARS } from './type-list.js'
+import {
+  carries,
+  compareThroughout,
+  createMatrix,
+  movedOut,
+  openReader,
+  refusals,
+  type TypedColumn,
+} from './type-matrix.js'
+
+/** Printed with the totals: the same seed gives the same values. */
+const seed = Number(process.env['TYPE_MATRIX_SEED'] ?? Math.floor(Math.random() * 2 ** 31))
+// All types, each way, on a slow machine.
+vi.setConfig({ testTimeout: 240_000, hookTimeout: 240_000 })
+
+const HOSTILE = {
+  datestyle: 'German, DMY',
+  intervalstyle: 'sql_standard',
+  bytea_output: 'escape',
+  extra_float_digits: '0',
+  timezone: 'Asia/Kolkata',
+}
+const PINNED = '-c datestyle=ISO -c intervalstyle=postgres -c bytea_output=hex -c extra_float_digits=1'
+
+let db: TestDatabase
+/** Whose defaults are hostile. */
+let role: string
+let url: string
+let columns: TypedColumn[]
+
+beforeAll(async () => {
+  db = await testDatabase({ major: 15 })
+  columns = await createMatrix(db, matrixTables(seed))
+  role = `hostile_${db.name}`
+  const settings = Object.entries(HOSTILE).map(([name, value]) => `set ${name} = '${value}'`)
+  await db.query(
+    [
+      `create role ${role} superuser replication login`,
+      ...settings.map(set => `alter database ${db.name} ${set}; alter role ${role} ${set}`),
+    ].join(';'),
+  )
+  const as = new URL(db.url)
+  as.username = role
+  url = as.href
+})
+
+afterAll(() => db.query(`drop owned by ${role}; drop role ${role}`))
+
+/** One whose offsets are not whole hours, and before 1884 not whole minutes; decoderbufs carries instants in UTC alone. */
+const zoneOf = (name: DecoderName): string => (name === 'decoderbufs' ? 'UTC' : 'America/St_Johns')
+const pinned = (name: DecoderName): pg.PoolConfig => ({
+  connectionString: url,
+  options: `${PINNED} -c timezone=${zoneOf(name)}`,
+})
+
+/** Parsers of one pool, over those of all pools: every text as it is, but for two. */
+const OWN: Readonly<Record<number, (text: string) => unknown>> = {
+  [pg.types.builtins.INT8]: BigInt,
+  [pg.types.builtins.DATE]: text => ({ day: text }),
+}
+const ownTypes: pg.CustomTypesConfig = {
+  getTypeParser: ((oid: number) => OWN[oid] ?? ((text: string) => text)) as typeof pg.types.getTypeParser,
+}
+
+const typesOf = (of: readonly TypedColumn[]): string[] => [...new Set(of.map(({ type }) => type))]
+const valuesOf = (of: readonly TypedColumn[]): number =>
+  of.reduce((sum, { values }) => sum + values.length, 0)
+
+test('every type that a column may have is in the list', async () => {
+  const listed = await db.query<{ oid: number }>(
+    `select t::regtype::oid::int8::int as oid from unnest($1::text[]) t`,
+    [SCALARS.map(({ type }) => type)],
+  )
+  const others = await db.query<{ name: string }>(
+    `select typname as name from pg_type where typtype in ('b', 'd', 'e', 'm', 'r') and typelem = 0 and typnamespace = 'pg_catalog'::regnamespace
+       and not oid = any($1)`,
+    [listed.map(({ oid }) => oid)],
+  )
+  expect(new Set(others.map(({ name }) => name))).toEqual(NOT_LISTED)
+  expect(typesOf(columns).length).toBe(2 * SCALARS.length)
+})
+
+test('the defaults are hostile, and values are moved out of their rows', async ({ task }) => {
+  const client = await db.connect({ connectionString: url })
+  const shown = await client.query<Record<string, string>>(
+    `select ${Object.keys(HOSTILE)
+      .map(name => `current_setting('${name}') as ${name}`)
+      .join()}`,
+  )
+  expect(shown.rows).toEqual([HOSTILE])
+  const moved = await movedOut(db, matrixTables(seed))
+  expect(moved).toBeGreaterThan(500)
+  task.meta.totals = [
+    `type matrix: each value by first load, insert, update beside it (${moved} are kept out of line, and so not sent again), update of the ` +
+      `value and of the key; as pg parses it and as text; seed ${seed}`,
+  ]
+})
+
+describe.each(decoderNames)('%s', name => {
+  const { lostTypes }: DecoderLimits = decoders[name].limits
+  const isCarried = (column: TypedColumn): boolean => carries(name, column, zoneOf(name))
+
+  test('carries every value of every type, or refuses its column by name', async ({ skip, task }) => {
+    skipUnlessInstalled(db, name, skip)
+    const taken = columns.filter(isCarried)
+    const refused = columns.filter(column => !isCarried(column))
+    const lost = columns.filter(({ typeOid }) => lostTypes.some(({ oids }) => oids.includes(typeOid)))
+    if (lost.length > 0) {
+      const problems = await refusals(poolOf(pinned(name)), name, lost)
+      expect(new Set(problems.map(({ kind }) => kind))).toEqual(new Set(['decoder-type']))
+      const named = problems.map(({ column }) => column)
+      expect(refused.filter(({ name: column }) => !named.includes(column))).toEqual([])
+    }
+
+    const readers = await Promise.all([
+      openReader(taken, name, pinned(name)),
+      openReader(taken, name, { ...pinned(name), types: ownTypes }),
+    ])
+    const { compared, differences } = await compareThroughout(db, readers)
+    expect(differences).toEqual([])
+    expect(compared).toBeGreaterThan(10_000)
+    const labels = refused.map(column => column.name)
+    task.meta.totals = [
+      `type matrix, ${name}: ${typesOf(columns).length} types, ${valuesOf(columns)} values, ` +
+        (refused.length === 0
+          ? 'all equal'
+          : `${valuesOf(taken)} equal, ${valuesOf(refused)} refused by name (${labels.join(', ')}), 0 different`),
+    ]
+  })
+
+  test('applies parsers that were set for the whole process', async ({ skip }) => {
+    skipUnlessInstalled(db, name, skip)
+    const { INT8, DATE } = pg.types.builtins
+    for (const [oid, parse] of [
+      [INT8, BigInt],
+      [DATE, (text: string) => text],
+    ] as const) {
+      const before = pg.types.getTypeParser(oid, 'text')
+      pg.types.setTypeParser(oid, parse)
+      onTestFinished(() => pg.types.setTypeParser(oid, before))
+    }
+    const parsed: Readonly<Record<string, string>> = {
+      int8: 'bigint',
+      counted: 'bigint',
+      date: 'string',
+      day: 'string',
+    }
+    const some = columns.filter(({ type }) => type in parsed)
+    const reader = await openReader(some, name, pinned(name))
+    const { differences } = await compareThroughout(db, [reader])
+    expect(differences).toEqual([])
+    const rows = reader.tables.flatMap(({ entity }) => [...reader.cache.table(entity).local])
+    for (const { name: column, type } of some)
+      expect(
+        new Set(rows.map(row => row[column]).flatMap(value => (value == null ? [] : [typeof value]))),
+      ).toEqual(new Set([parsed[type]]))
+  })
+
+  describe.each(['Asia/Kolkata', 'America/St_Johns'])('in a process with TZ=%s', zone => {
+    test('gives pg’s own dates', async ({ skip }) => {
+      skipUnlessInstalled(db, name, skip)
+      const before = process.env['TZ']
+      process.env['TZ'] = zone
+      onTestFinished(() => {
+        if (before === undefined) delete process.env['TZ']
+        else process.env['TZ'] = before
+      })
+      // Not whole hours, so neither is what a process usually has.
+      expect(new Date(2024, 0, 1).getTimezoneOffset() % 60).not.toBe(0)
+      const dated = columns.filter(
+        column => isCarried(column) && /date|day|^time|instant|moment/.test(column.type),
+      )
+      const reader = await openReader(dated, name, pinned(name))
+      const { differences } = await compareThroughout(db, [reader])
+      expect(differences).toEqual([])
+    })
+  })
+
+  test('refuses by name a pool that takes the hostile defaults for itself', async ({ skip }) => {
+    skipUnlessInstalled(db, name, skip)
+    const pool = poolOf({ connectionString: url, options: '-c timezone=UTC' })
+    const texts = columns.filter(({ type }) => type === 'text')
+    expect(await refusals(pool, name, texts)).toEqual([
+      {
+        kind: 'date-style',
+        message: expect.stringMatching(
+          /DateStyle "German, DMY", in which pg reads every date as null.*-c datestyle=ISO/,
+        ),
+      },
+      {
+        kind: 'bytea-output',
+        message: expect.stringMatching(/bytea_output "escape".*-c bytea_output=hex/),
+      },
+    ])
+  })
+})
+
+function poolOf(config: pg.PoolConfig): pg.Pool {
+  const pool = new pg.Pool(config)
+  onTestFinished(() => pool.end())
+  return pool
+}
