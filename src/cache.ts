@@ -1,5 +1,7 @@
+import type pg from 'pg'
 import { CacheCore, type CacheHealth, type CacheState } from './cache/core.js'
 import { type OpenCacheOptions, resolveOptions } from './cache/options.js'
+import type { Queryable, WriteOptions, Written } from './cache/write.js'
 import type { Snapshot, Table, TableDeclaration, WaitOptions } from './query/types.js'
 
 /** Rows of a Postgres database in this process's memory, kept true by its change stream. */
@@ -15,16 +17,26 @@ export interface Cache extends AsyncDisposable {
   /** The newest visible commit's position, as a token for `waitFor` here or on any other server. @throws {NotReadyError} @throws {ClosedError} */
   readonly position: string
   /**
-   * A token at or after everything that was committed before the call, by whomever: one round trip to the server. Taken after your own commit it
-   * is a token of that commit.
+   * What `work` gives, done in a transaction on a client of your pool, and the commit's token, which costs no further round trip. Committed when
+   * `work` resolves, rolled back when it rejects. Don't COMMIT or ROLLBACK in it.
    *
-   * @throws {NotReadyError} @throws {ConnectionError} @throws {ClosedError} Rejects with the signal's reason when it aborts.
+   * @throws whatever `work` or the commit was rejected with. @throws {WriteError} if an error that `work` caught has undone the transaction, or
+   * the connection was lost in the middle of the commit. Rejects with the signal's reason when it aborts. @throws {OptionError} @throws {ClosedError}
    */
-  token(signal?: AbortSignal): Promise<string>
+  write<T>(work: (client: pg.PoolClient) => Promise<T>, options?: WriteOptions): Promise<Written<T>>
+  /**
+   * A token at or after everything that was committed before the call, by whomever: one round trip to the server. Taken after your own commit it
+   * is a token of that commit. With `client`, a client or pool of pg, it is asked for there, else on a session of walcache's own.
+   *
+   * @throws {OptionError} if the client is inside a transaction. @throws {ConnectionError} @throws {ClosedError} Rejects with the signal's reason
+   * when it aborts, and with what the client rejects with.
+   */
+  token(client?: Queryable, options?: { readonly signal?: AbortSignal }): Promise<string>
   /**
    * Resolves when everything up to the token's position is visible here: every read after it is at or after that commit.
    *
-   * @throws {WaitTimeoutError} @throws {TokenError} for a text that is no token of this database. @throws {NotReadyError}
+   * @throws {WaitTimeoutError} @throws {TokenError} for a text that is no token of this database, or not signed with `tokenSecret`.
+   * @throws {TokenLostError} at once, if a failover has lost what it names. @throws {NotReadyError}
    * @throws {OverloadedError} if very many wait already. @throws {ClosedError} Rejects with the signal's reason when it aborts.
    */
   waitFor(token: string, options?: WaitOptions): Promise<void>

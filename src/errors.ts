@@ -263,6 +263,41 @@ export class TokenError extends CacheError {
   }
 }
 
+/**
+ * The token names a position of a timeline that the server has left: it was failed over, or restored, and what was written there is gone, or
+ * can't be shown to have survived.
+ */
+export class TokenLostError extends CacheError {
+  readonly code = 'CACHE_TOKEN_LOST'
+  constructor(
+    readonly timeline: number,
+    options?: ErrorOptions,
+  ) {
+    super(
+      `The token is of timeline ${timeline}, which the server has left: it was failed over or restored, and the write that the token names ` +
+        'may be lost. Read without the token, and start a new session.',
+      options,
+    )
+  }
+}
+
+/** A `cache.write` that has no result: its transaction was rolled back without an error of its own, or nobody knows how it ended. */
+export class WriteError extends CacheError {
+  readonly code = 'CACHE_WRITE'
+  constructor(
+    readonly outcome: 'rolled back' | 'unknown',
+    options?: ErrorOptions,
+  ) {
+    super(
+      outcome === 'unknown'
+        ? 'The connection was lost while the transaction was being committed: it may be committed, or not. Look before you repeat it.'
+        : 'PostgreSQL rolled the transaction back: a statement in it had failed, and the function given to cache.write caught that error and went on. ' +
+            'Let it be thrown, or set a savepoint before what may fail.',
+      options,
+    )
+  }
+}
+
 /** The position that a token names was not reached in time. */
 export class WaitTimeoutError extends CacheError {
   readonly code = 'CACHE_WAIT_TIMEOUT'

@@ -6,6 +6,7 @@ export {
   type TableHealth,
 } from './cache.js'
 export type { OpenCacheOptions, StalePolicy } from './cache/options.js'
+export type { Isolation, Queryable, WriteOptions, Written } from './cache/write.js'
 export type { LoadProgress } from './apply/load.js'
 export { formatLsn, type Lsn, parseLsn } from './change/lsn.js'
 export {
@@ -32,7 +33,9 @@ export {
   SnapshotTooOldError,
   StaleError,
   TokenError,
+  TokenLostError,
   WaitTimeoutError,
+  WriteError,
 } from './errors.js'
 export type { Keep, Naming, TableOptions } from './mapping/declaration.js'
 export { Column, type ColumnOptions, Index, PrimaryKey, ReplicatedTable } from './mapping/decorators.js'

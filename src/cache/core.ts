@@ -1,17 +1,25 @@
-import { formatLsn, LSN_ZERO, type Lsn, normaliseInsertLsn, parseLsn } from '../change/lsn.js'
-import { type CacheError, ClosedError, NotReadyError, TokenError } from '../errors.js'
+import type pg from 'pg'
+import { formatLsn, LSN_ZERO, type Lsn } from '../change/lsn.js'
+import { type CacheError, ClosedError, NotReadyError } from '../errors.js'
 import { ChangeIterator } from '../feed/changes.js'
 import { ChangeFeed } from '../feed/feed.js'
 import { FreshnessGate } from '../freshness/gate.js'
-import { ServerPosition } from '../freshness/server-position.js'
-import { decodeToken, encodeToken, type Incarnation } from '../freshness/token.js'
-import { PositionWaiters } from '../freshness/waiters.js'
+import { type LogPages, positionColumns, readPosition, ServerPosition } from '../freshness/server-position.js'
+import { parseTimelineHistory, type TimelineHistory } from '../freshness/timeline.js'
+import { type Incarnation, type LogPosition, TokenCodec } from '../freshness/token.js'
 import { DatabaseReader } from '../query/database.js'
 import { DatabaseGate } from '../query/gate.js'
 import type { LiveTable } from '../query/live.js'
 import type { ReadContext } from '../query/answer.js'
 import { CacheTable } from '../query/table.js'
-import type { ChangesOptions, Snapshot, Table, TableChange, TableDeclaration } from '../query/types.js'
+import type {
+  ChangesOptions,
+  Snapshot,
+  Table,
+  TableChange,
+  TableDeclaration,
+  WaitOptions,
+} from '../query/types.js'
 import type { CallerSession } from '../mapping/session.js'
 import { type Connections, unlessAborted } from '../runtime.js'
 import { Store } from '../store/store.js'
@@ -26,10 +34,8 @@ import { APPLICATION_NAME, type ResolvedOptions } from './options.js'
 import { callerSession, prepare, sessionOver, type Setup } from './setup.js'
 import { untilServerIsUp } from './start-retry.js'
 import { notAnEntity, SnapshotKeeper } from './snapshots.js'
-
-const WAIT_DEFAULT_MS = 5_000
-/** How long a caller waits for a position before the server is asked to flush. */
-const NUDGE_AFTER_MS = 15
+import { TokenWaits } from './tokens.js'
+import { positionOn, type Queryable, write, type WriteOptions, type Written } from './write.js'
 
 /** One declared table: what its readers hold on to while generations come and go. */
 interface Entry {
@@ -44,7 +50,8 @@ export class CacheCore {
   readonly #closing = new AbortController()
   readonly #gate: FreshnessGate
   readonly #feed: ChangeFeed
-  readonly #waiters: PositionWaiters
+  readonly #codec: TokenCodec
+  readonly #waits: TokenWaits
   readonly #snapshots: SnapshotKeeper
   readonly #databaseGate: DatabaseGate
   readonly #serverPosition = new ServerPosition(() => this.#askPosition())
@@ -56,7 +63,8 @@ export class CacheCore {
   #running: Promise<void> = Promise.resolve()
   /** The generation that is read; null before the first one has caught up. */
   #live: Generation | null = null
-  #walSizes = { block: 0, segment: 0 }
+  #connections: Connections | null = null
+  #pages: LogPages = { walBlockBytes: 1, walSegmentBytes: 1 }
   #gone: ClosedError | null = null
   #closed: Promise<void> | null = null
 
@@ -68,7 +76,18 @@ export class CacheCore {
       else logger.info('Memory is shown to be fresh again.')
     })
     this.#feed = new ChangeFeed(options.feedBytes)
-    this.#waiters = new PositionWaiters(runtime.timers, () => this.#live?.store.position ?? LSN_ZERO)
+    this.#codec = new TokenCodec(options.tokenSecrets)
+    this.#waits = new TokenWaits(
+      {
+        runtime,
+        codec: this.#codec,
+        readable: () => this.#readable(),
+        server: this.#serverPosition,
+        askHistory: timeline => this.#askHistory(timeline),
+        closing: this.#closing.signal,
+      },
+      () => this.#live?.store.position ?? LSN_ZERO,
+    )
     this.#snapshots = new SnapshotKeeper(runtime, options.snapshotMaxAgeMs)
     this.#databaseGate = new DatabaseGate(readsAtOnce(options), options.gateWaiting)
     this.#gate.refuse(new NotReadyError())
@@ -101,13 +120,14 @@ export class CacheCore {
     )
     this.#throwIfGone()
     const connections = own ?? this.#connectionsFor(session)
+    this.#connections = connections
     const sessions = new SessionPool(connections, options.connections)
     this.#sessions = sessions
     const setup = await untilServerIsUp(runtime, signal, logger, () =>
       prepare(options, session, sessions, signal),
     )
     this.#throwIfGone()
-    this.#walSizes = { block: setup.server.walBlockBytes, segment: setup.server.walSegmentBytes }
+    this.#pages = setup.server
     this.#addEntries(setup)
     this.#lifecycle = new Lifecycle(options, session, connections, sessions, {
       beforeLoad: () => this.#makeRoom(),
@@ -174,7 +194,7 @@ export class CacheCore {
   #onPosition(generation: Generation, position: Lsn, changed: boolean): void {
     if (generation !== this.#live) return
     if (changed) this.#feed.published(position)
-    this.#waiters.moved()
+    this.#waits.moved()
   }
 
   #onProven(generation: Generation, askedMs: number): void {
@@ -196,8 +216,7 @@ export class CacheCore {
     const old = this.#live
     const isFirst = old === null
     this.#live = generation
-    if (old !== null && !isSameHistory(old.incarnation, generation.incarnation))
-      this.#waiters.failAll(new TokenError('the server was failed over or restored while it was waited for.'))
+    if (old !== null && !isSameHistory(old.incarnation, generation.incarnation)) this.#waits.historyChanged()
     for (const live of generation.tables) this.#entries.get(live.mapping.declaration)!.facade.follow(live)
     this.#gate.restart(provenMs)
     if (!isFirst) {
@@ -208,7 +227,7 @@ export class CacheCore {
         generation.store.writing,
       )
     }
-    this.#waiters.moved()
+    this.#waits.moved()
     this.#options.logger.info(`${isFirst ? 'Loaded' : 'Loaded anew'}: ${generation.tables.length} tables.`)
     this.#ready.resolve()
   }
@@ -227,7 +246,7 @@ export class CacheCore {
     this.#gate.refuse(error)
     for (const { facade } of this.#entries.values()) facade.live.store.fail(error)
     this.#snapshots.close(error)
-    this.#waiters.failAll(error)
+    this.#waits.fail(error)
     this.#ready.reject(error)
     this.#closing.abort(error)
   }
@@ -246,52 +265,44 @@ export class CacheCore {
 
   get position(): string {
     const { incarnation, store } = this.#readable()
-    return encodeToken(incarnation, store.position)
+    return this.#codec.encode(incarnation, store.position)
   }
 
-  async token(signal?: AbortSignal): Promise<string> {
-    const { incarnation } = this.#readable()
-    const position = await unlessAborted(this.#serverPosition.get(), signal)
-    return encodeToken(
-      incarnation,
-      normaliseInsertLsn(position, this.#walSizes.block, this.#walSizes.segment),
-    )
+  async token(client?: Queryable, { signal }: { readonly signal?: AbortSignal } = {}): Promise<string> {
+    this.#throwIfGone()
+    const asked = client === undefined ? this.#serverPosition.get() : positionOn(client, this.#pages)
+    const position = await unlessAborted(asked, signal)
+    return this.#codec.encode(position, position.lsn)
   }
 
-  async waitFor(
-    token: string,
-    { timeoutMs = WAIT_DEFAULT_MS, signal }: { timeoutMs?: number; signal?: AbortSignal } = {},
-  ): Promise<void> {
-    const { incarnation, store } = this.#readable()
-    const position = decodeToken(token, incarnation)
-    signal?.throwIfAborted()
-    if (store.position >= position) return
-    const refusal = new AbortController()
-    const cancel = this.#options.runtime.timers.after(NUDGE_AFTER_MS, () => {
-      this.#live?.nudge(this.#closing.signal)
-      void this.#refuseBeyond(position, refusal)
-    })
-    try {
-      const either = signal === undefined ? refusal.signal : AbortSignal.any([signal, refusal.signal])
-      await this.#waiters.wait(position, timeoutMs, either)
-    } finally {
-      cancel()
-    }
+  async write<T>(
+    work: (client: pg.PoolClient) => Promise<T>,
+    options: WriteOptions = {},
+  ): Promise<Written<T>> {
+    this.#throwIfGone()
+    const { result, position } = await write(this.#options.pool, this.#pages, work, options)
+    return { result, token: this.#codec.encode(position, position.lsn) }
   }
 
-  /** A position that the server itself has not come to is not waited for: the token was made up. */
-  async #refuseBeyond(position: Lsn, refusal: AbortController): Promise<void> {
-    // If the server can't be asked, the wait goes on, and ends by itself.
-    const reached = await this.#serverPosition.get().catch(() => position)
-    if (position > reached)
-      refusal.abort(new TokenError('it names a position that the server has not come to yet.'))
+  waitFor(token: string, options?: WaitOptions): Promise<void> {
+    return this.#waits.waitFor(token, options)
   }
 
-  async #askPosition(): Promise<Lsn> {
+  async #askPosition(): Promise<LogPosition> {
     return this.#sessions!.run(async session => {
-      const [row] = await session.query('SELECT pg_current_wal_insert_lsn() AS position')
-      return parseLsn(row!['position']!)
+      const [row] = await session.query(`SELECT ${positionColumns('pg_current_wal_insert_lsn()')}`)
+      return readPosition(row!, this.#pages)
     })
+  }
+
+  async #askHistory(timeline: number): Promise<TimelineHistory> {
+    const replication = await this.#connections!.replication(this.#closing.signal)
+    try {
+      const [row] = await replication.query(`TIMELINE_HISTORY ${timeline}`)
+      return parseTimelineHistory(row!['content']!)
+    } finally {
+      await replication.close()
+    }
   }
 
   #readable(): Generation {
@@ -316,7 +327,7 @@ export class CacheCore {
       feed: this.#feed,
       subscription: this.#feed.subscribe(number, table, store.writing),
       toChange: entry =>
-        toTableChange(entry, encodeToken(this.#live?.incarnation ?? incarnation, entry.position)),
+        toTableChange(entry, this.#codec.encode(this.#live?.incarnation ?? incarnation, entry.position)),
       signal,
       closing: this.#closing.signal,
     })
@@ -348,7 +359,7 @@ export class CacheCore {
       oldestSnapshotAgeMs: this.#snapshots.oldestAgeMs(),
       changeReaders: this.#feed.subscribers,
       feedBytes: this.#feed.bytes,
-      waiting: this.#waiters.size,
+      waiting: this.#waits.size,
       databaseRunning: this.#databaseGate.running,
       databaseWaiting: this.#databaseGate.waiting,
       reconnects: this.#lifecycle?.reconnects ?? 0,

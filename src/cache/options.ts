@@ -55,6 +55,8 @@ export interface OpenCacheOptions {
   readonly snapshotMaxAgeMs?: number
   /** Bytes of recent changes that are held for readers of `changes()`, all together. Default 32 MiB. */
   readonly feedBytes?: number
+  /** Signs tokens, so that nobody else can make one: 16 characters or more. Several: the first signs, all are accepted, so that it can be changed. */
+  readonly tokenSecret?: string | readonly string[]
   /** Default: silent. */
   readonly logger?: Logger
   /** Stops the start at any point; later it closes the cache. */
@@ -86,11 +88,14 @@ export interface ResolvedOptions {
   readonly sliceMs: number
   readonly snapshotMaxAgeMs: number
   readonly feedBytes: number
+  readonly tokenSecrets: readonly string[]
   readonly logger: Logger
   readonly signal: AbortSignal | undefined
   readonly onProgress: (progress: LoadProgress) => void
   readonly runtime: Runtime
 }
+
+const SECRET_LENGTH_MIN = 16
 
 const KNOWN: ReadonlySet<string> = new Set([
   'pool',
@@ -111,6 +116,7 @@ const KNOWN: ReadonlySet<string> = new Set([
   'sliceMs',
   'snapshotMaxAgeMs',
   'feedBytes',
+  'tokenSecret',
   'logger',
   'signal',
   'onProgress',
@@ -119,7 +125,6 @@ const KNOWN: ReadonlySet<string> = new Set([
 
 /** Planned, and refused until they do what they say: an option that is silently without effect is a trap. */
 const NOT_YET: Readonly<Record<string, string>> = {
-  tokenSecret: 'signed tokens are not available in this version; tokens carry no secret and grant no right.',
   fillWaitMs: 'bounded tables are not available in this version, so no read waits for a fill.',
   audit: 'the self-audit is not available in this version.',
 }
@@ -166,6 +171,7 @@ export function resolveOptions(options: OpenCacheOptions): ResolvedOptions {
     sliceMs: number('sliceMs', options.sliceMs, 5, 0.1, 1000),
     snapshotMaxAgeMs: number('snapshotMaxAgeMs', options.snapshotMaxAgeMs, 30_000, 1, 24 * 3600 * 1000),
     feedBytes: integer('feedBytes', options.feedBytes, 32 * 2 ** 20, 1, Number.MAX_SAFE_INTEGER),
+    tokenSecrets: secrets(options.tokenSecret),
     logger: isolatedLogger(options.logger ?? silentLogger),
     signal: options.signal,
     onProgress:
@@ -204,6 +210,18 @@ function assumptions(
 function assumption(option: string, given: boolean, isNeeded: boolean, otherwise: string): void {
   if (typeof given !== 'boolean') throw new OptionError(option, 'give true or false.')
   if (given && !isNeeded) throw new OptionError(option, `leave it out: ${otherwise}`)
+}
+
+function secrets(given: string | readonly string[] | undefined): readonly string[] {
+  const list: readonly unknown[] = Array.isArray(given) ? given : given === undefined ? [] : [given]
+  const isGood = (secret: unknown): boolean =>
+    typeof secret === 'string' && secret.length >= SECRET_LENGTH_MIN
+  if (!list.every(isGood) || (given !== undefined && list.length === 0))
+    throw new OptionError(
+      'tokenSecret',
+      `give a text of ${SECRET_LENGTH_MIN} characters or more, or several.`,
+    )
+  return list as readonly string[]
 }
 
 function checkSlot(slot: unknown): void {

@@ -1,18 +1,44 @@
-import type { Lsn } from '../change/lsn.js'
+import { type Lsn, normaliseInsertLsn, parseLsn } from '../change/lsn.js'
+import type { TextRow } from '../runtime.js'
+import type { LogPosition } from './token.js'
+
+/** Sizes that say where a page of the log begins. */
+export interface LogPages {
+  readonly walBlockBytes: number
+  readonly walSegmentBytes: number
+}
+
+/**
+ * Columns that name a position of a primary's log: of which cluster, of which timeline (the first 8 digits of a segment's name), where.
+ * `position` is an SQL expression.
+ */
+export function positionColumns(position: string): string {
+  return `(SELECT system_identifier FROM pg_catalog.pg_control_system()) AS system,
+    pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_insert_lsn()) AS segment, ${position} AS position`
+}
+
+/** The position in a row of `positionColumns`; an insert position is moved back over a page's header. */
+export function readPosition(row: TextRow, pages: LogPages): LogPosition {
+  return {
+    systemId: BigInt.asUintN(64, BigInt(row['system']!)).toString(),
+    timeline: Number.parseInt(row['segment']!.slice(0, 8), 16),
+    lsn: normaliseInsertLsn(parseLsn(row['position']!), pages.walBlockBytes, pages.walSegmentBytes),
+  }
+}
 
 /** The position up to which the server has written its log, asked once for all who want to know at the same time. */
 export class ServerPosition {
-  readonly #ask: () => Promise<Lsn>
-  #asked: Promise<Lsn> | null = null
+  readonly #ask: () => Promise<LogPosition>
+  #asked: Promise<LogPosition> | null = null
   /** For those who came after it was asked. */
-  #next: Promise<Lsn> | null = null
+  #next: Promise<LogPosition> | null = null
 
-  constructor(ask: () => Promise<Lsn>) {
+  constructor(ask: () => Promise<LogPosition>) {
     this.#ask = ask
   }
 
   /** The position as of a time after the call. Rejects with what asking rejects with. */
-  get(): Promise<Lsn> {
+  get(): Promise<LogPosition> {
     if (this.#asked === null) return this.#start()
     this.#next ??= this.#asked
       .catch(() => undefined)
@@ -23,10 +49,15 @@ export class ServerPosition {
     return this.#next
   }
 
-  #start(): Promise<Lsn> {
+  #start(): Promise<LogPosition> {
     this.#asked = this.#ask().finally(() => {
       this.#asked = null
     })
     return this.#asked
   }
+}
+
+/** Whether `a` can be shown to lie beyond `b`, both being of one cluster. */
+export function isBeyond(a: LogPosition, b: { timeline: number; lsn: Lsn }): boolean {
+  return a.timeline > b.timeline || (a.timeline === b.timeline && a.lsn > b.lsn)
 }

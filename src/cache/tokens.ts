@@ -1,0 +1,131 @@
+import { LSN_MAX, type Lsn } from '../change/lsn.js'
+import { type ClosedError, TokenError, TokenLostError } from '../errors.js'
+import { isBeyond, type ServerPosition } from '../freshness/server-position.js'
+import type { TimelineHistory } from '../freshness/timeline.js'
+import type { Incarnation, LogPosition, TokenCodec } from '../freshness/token.js'
+import { PositionWaiters } from '../freshness/waiters.js'
+import type { WaitOptions } from '../query/types.js'
+import type { Runtime } from '../runtime.js'
+
+const WAIT_DEFAULT_MS = 5_000
+/** How long a caller waits for a position before the server is asked to flush. */
+const NUDGE_AFTER_MS = 15
+
+/** What tokens need of the generation that is read. */
+export interface Readable {
+  readonly incarnation: Incarnation
+  readonly store: { readonly position: Lsn }
+  readonly nudge: (signal: AbortSignal) => void
+}
+
+export interface TokenWaitsOptions {
+  readonly runtime: Runtime
+  readonly codec: TokenCodec
+  /** @throws {NotReadyError} @throws {ClosedError} */
+  readonly readable: () => Readable
+  readonly server: ServerPosition
+  /** Asks the server how it came to its timeline. */
+  readonly askHistory: (timeline: number) => Promise<TimelineHistory>
+  readonly closing: AbortSignal
+}
+
+/** Callers that wait for the commit that a token names, across reloads and failovers. */
+export class TokenWaits {
+  readonly #options: TokenWaitsOptions
+  readonly #waiters: PositionWaiters
+  /** The history of one timeline, asked for once. */
+  #history: { readonly timeline: number; readonly ends: Promise<TimelineHistory> } | null = null
+
+  constructor(options: TokenWaitsOptions, position: () => Lsn) {
+    this.#options = options
+    this.#waiters = new PositionWaiters(options.runtime.timers, position)
+  }
+
+  get size(): number {
+    return this.#waiters.size
+  }
+
+  /** @see Cache.waitFor */
+  async waitFor(token: string, { timeoutMs = WAIT_DEFAULT_MS, signal }: WaitOptions = {}): Promise<void> {
+    const { codec, readable, runtime } = this.#options
+    const { clock } = runtime
+    const untilMs = clock.monotonicMs() + timeoutMs
+    for (;;) {
+      const { incarnation, store } = readable()
+      const target = codec.decode(token, incarnation.systemId)
+      signal?.throwIfAborted()
+      const lsn = isOf(incarnation, target) ? target.lsn : await this.#lsnIn(incarnation, target)
+      if (store.position >= lsn) return
+      try {
+        await this.#wait(target, lsn, Math.max(0, untilMs - clock.monotonicMs()), signal)
+        return
+      } catch (error) {
+        if (!(error instanceof HistoryChanged)) throw error
+      }
+    }
+  }
+
+  /** The position has moved: those who waited for it go on. */
+  moved(): void {
+    this.#waiters.moved()
+  }
+
+  /** Another history is read: positions of the one before mean nothing in it, so everybody looks again. */
+  historyChanged(): void {
+    this.#waiters.failAll(new HistoryChanged())
+  }
+
+  /** Nothing will move any more. */
+  fail(error: ClosedError): void {
+    this.#waiters.failAll(error)
+  }
+
+  /** Where a position of another timeline is in this one. @throws {TokenLostError} if it is not. */
+  async #lsnIn({ timeline }: Incarnation, target: LogPosition): Promise<Lsn> {
+    // Of a timeline that is still to come here: another server has been failed over to it already.
+    if (target.timeline > timeline) return LSN_MAX
+    const end = (await this.#historyOf(timeline)).get(target.timeline)
+    if (end === undefined || target.lsn > end) throw new TokenLostError(target.timeline)
+    return target.lsn
+  }
+
+  #historyOf(timeline: number): Promise<TimelineHistory> {
+    if (this.#history?.timeline === timeline) return this.#history.ends
+    const ends = this.#options.askHistory(timeline)
+    this.#history = { timeline, ends }
+    ends.catch(() => {
+      this.#history = null
+    })
+    return ends
+  }
+
+  async #wait(target: LogPosition, lsn: Lsn, timeoutMs: number, signal?: AbortSignal): Promise<void> {
+    const { runtime, readable, closing } = this.#options
+    const refusal = new AbortController()
+    const cancel = runtime.timers.after(NUDGE_AFTER_MS, () => {
+      readable().nudge(closing)
+      void this.#refuseBeyond(target, refusal)
+    })
+    try {
+      const either = signal === undefined ? refusal.signal : AbortSignal.any([signal, refusal.signal])
+      await this.#waiters.wait(lsn, timeoutMs, either)
+    } finally {
+      cancel()
+    }
+  }
+
+  /** A position that the server itself has not come to is not waited for: the token was made up. */
+  async #refuseBeyond(target: LogPosition, refusal: AbortController): Promise<void> {
+    // If the server can't be asked, the wait goes on, and ends by itself.
+    const reached = await this.#options.server.get().catch(() => target)
+    if (isBeyond(target, reached))
+      refusal.abort(new TokenError('it names a position that the server has not come to yet.'))
+  }
+}
+
+/** Ends waits that begin again. */
+class HistoryChanged extends Error {}
+
+function isOf({ timeline }: Incarnation, target: LogPosition): boolean {
+  return target.timeline === timeline
+}
