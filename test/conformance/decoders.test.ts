@@ -12,6 +12,7 @@ import { systemRuntime } from '../../src/runtime.js'
 import { openSlotSource } from '../../src/source/slot-source.js'
 import { afterTest, connectionsTo } from '../source/reading.js'
 import { type TestDatabase, testDatabase } from '../support/servers.js'
+import { decoderNames, skipUnlessInstalled } from './installed.js'
 
 type Row = Record<string, string | null>
 
@@ -121,7 +122,7 @@ const majors: Record<DecoderName, readonly (14 | 15 | 18)[]> = {
   decoderbufs: [15],
 }
 
-const cases = (Object.keys(decoders) as DecoderName[]).flatMap(name =>
+const cases = decoderNames.flatMap(name =>
   majors[name].flatMap(major => (['default', 'full'] as const).map(identity => ({ name, major, identity }))),
 )
 
@@ -142,7 +143,7 @@ describe.each(cases)(
   ({ name, major, identity }) => {
     test('a map that applies its changes equals the table after every step', async ({ skip }) => {
       const db = await testDatabase({ major })
-      skip(!db.server.decoders.includes(name), `the server has no ${name}`)
+      skipUnlessInstalled(db, name, skip)
       await db.query(`create table items (id int primary key, name text, body text, price numeric, list int[], flag bool, at timestamptz);
       alter table items replica identity ${identity}; alter table items alter body set storage external;
       create table others (id int primary key); create publication p for table items, others; set timezone = 'UTC'`)

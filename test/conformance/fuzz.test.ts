@@ -9,6 +9,7 @@ import { type Decoder, type DecoderName, decoders } from '../../src/decode/index
 import { DecodeError } from '../../src/errors.js'
 import { RecordingSink } from '../support/recording-sink.js'
 import { type TestDatabase, testDatabase } from '../support/servers.js'
+import { decoderNames, skipUnlessInstalled } from './installed.js'
 
 const RUNS = 4_000
 /** What a decoder may keep from one payload to the next. */
@@ -100,11 +101,11 @@ const mutation = fc.record({
   append: fc.uint8Array({ maxLength: 3 }),
 })
 
-describe.each(Object.keys(decoders) as DecoderName[])('%s', name => {
+describe.each(decoderNames)('%s', name => {
   // The seed of a failure is printed by fast-check, with the smallest mutation that fails.
   test('altered frames are changes or DecodeErrors', async ({ skip }) => {
     const db = await testDatabase({ major: 15 })
-    skip(!db.server.decoders.includes(name) && process.env['CI'] !== 'true', `the server has no ${name}`)
+    skipUnlessInstalled(db, name, skip)
     const { frames, decoder } = await captured(db, name)
     const whole = new BoundedSink()
     for (const frame of frames) decodeFrame(decoder, whole, frame)

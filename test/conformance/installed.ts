@@ -1,3 +1,4 @@
+import type { DecoderLimits } from '../../src/change/limits.js'
 import { type DecoderName, decoders } from '../../src/decode/index.js'
 import type { TestDatabase } from '../support/servers.js'
 
@@ -10,4 +11,9 @@ export function skipUnlessInstalled(
   skip: (condition: boolean, note: string) => void,
 ): void {
   skip(!server.decoders.includes(name) && process.env['CI'] !== 'true', `the server has no ${name}`)
+}
+
+/** The decoders of which `has` holds. */
+export function decodersThat(has: (limits: DecoderLimits) => boolean): DecoderName[] {
+  return decoderNames.filter(name => has(decoders[name].limits))
 }
