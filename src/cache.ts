@@ -2,7 +2,14 @@ import type pg from 'pg'
 import { CacheCore, type CacheHealth, type CacheState } from './cache/core.js'
 import { type OpenCacheOptions, resolveOptions } from './cache/options.js'
 import type { Queryable, WriteOptions, Written } from './cache/write.js'
-import type { Snapshot, Table, TableDeclaration, WaitOptions } from './query/types.js'
+import type {
+  RequestScope,
+  RunOptions,
+  Snapshot,
+  Table,
+  TableDeclaration,
+  WaitOptions,
+} from './query/types.js'
 
 /** Rows of a Postgres database in this process's memory, kept true by its change stream. */
 export interface Cache extends AsyncDisposable {
@@ -14,6 +21,19 @@ export interface Cache extends AsyncDisposable {
    * @throws {NotReadyError} @throws {StaleError} if memory may be too old. @throws {ClosedError}
    */
   snapshot(): Snapshot
+  /**
+   * What `work` gives, run as one request: within it, and in whatever it calls and awaits, every asynchronous read of every table sees one commit.
+   * With `token` that commit is at or after it, as with a read's `after`. What it keeps is released when `work` has ended, however it ended.
+   *
+   * The commit is left only forward: by a read that asks for more (`after`, `maxStaleness`), and by one that follows an answer of PostgreSQL's own,
+   * which may show newer commits. If memory can't be had, as `onStale`, `onTimeout` and `onUnknown` say, the request's reads ask PostgreSQL.
+   * `table.local` takes no notice of it: `scope.snapshot` has the same synchronous reads.
+   *
+   * @throws whatever `work` is rejected with. @throws {OptionError} @throws {ClosedError} and, where the policies say 'throw', what a read throws.
+   */
+  run<T>(options: RunOptions, work: (scope: RequestScope) => T | PromiseLike<T>): Promise<T>
+  /** The scope of the request that the caller runs in, or null outside of `run`, and once that has ended. */
+  readonly scope: RequestScope | null
   /** The newest visible commit's position, as a token for `waitFor` here or on any other server. @throws {NotReadyError} @throws {ClosedError} */
   readonly position: string
   /**

@@ -165,7 +165,7 @@ export class MemoryLimitError extends CacheError {
   }
 }
 
-export type NotLocalReason = 'key type' | 'table' | 'loading' | 'stale' | 'unknown key'
+export type NotLocalReason = 'key type' | 'table' | 'loading' | 'stale' | 'unknown key' | 'request scope'
 
 /** Memory can't prove the answer to a read that must not leave the process. The asynchronous reads ask PostgreSQL instead. */
 export class NotLocalError extends CacheError {

@@ -10,10 +10,13 @@ import { type Incarnation, type LogPosition, TokenCodec } from '../freshness/tok
 import { DatabaseReader } from '../query/database.js'
 import { DatabaseGate } from '../query/gate.js'
 import type { LiveTable } from '../query/live.js'
-import type { ReadContext } from '../query/answer.js'
+import { pinNewest, type ReadContext } from '../query/answer.js'
+import type { ScopeContext } from '../query/scope.js'
 import { CacheTable } from '../query/table.js'
 import type {
   ChangesOptions,
+  RequestScope,
+  RunOptions,
   Snapshot,
   Table,
   TableChange,
@@ -31,6 +34,7 @@ import { type Generation, liveTable } from './generation.js'
 import type { CacheHealth, CacheState } from './health.js'
 import { asCacheError, Lifecycle } from './lifecycle.js'
 import { APPLICATION_NAME, type ResolvedOptions } from './options.js'
+import { RequestScopes } from './scopes.js'
 import { callerSession, prepare, sessionOver, type Setup } from './setup.js'
 import { untilServerIsUp } from './start-retry.js'
 import { notAnEntity, SnapshotKeeper } from './snapshots.js'
@@ -56,9 +60,11 @@ export class CacheCore {
   readonly #databaseGate: DatabaseGate
   readonly #serverPosition = new ServerPosition(() => this.#askPosition())
   readonly #ready = new Deferred()
+  readonly #scopes = new RequestScopes(() => this.#scopeContext())
   /** By declaration. */
   readonly #entries = new Map<object, Entry>()
   #sessions: SessionPool | null = null
+  #context: ReadContext | null = null
   #lifecycle: Lifecycle | null = null
   #running: Promise<void> = Promise.resolve()
   /** The generation that is read; null before the first one has caught up. */
@@ -157,7 +163,7 @@ export class CacheCore {
   /** Tables that can't be read yet, so that handles on them exist from the beginning. */
   #addEntries({ mappings }: Setup): void {
     const empty = new Store({ limitBytes: 0, tableLimitBytes: 0, hashSeed: 0 })
-    const context = this.#readContext()
+    const context = this.#reads
     for (const [number, mapping] of mappings.entries()) {
       const facade: CacheTable<object> = new CacheTable<object>(liveTable(empty, mapping), context, options =>
         this.#changes(number, facade.live, options),
@@ -165,6 +171,11 @@ export class CacheCore {
       this.#entries.set(mapping.declaration, { number, facade })
     }
     empty.fail(new NotReadyError())
+  }
+
+  get #reads(): ReadContext {
+    this.#context ??= this.#readContext()
+    return this.#context
   }
 
   #readContext(): ReadContext {
@@ -179,6 +190,20 @@ export class CacheCore {
       waitFor: (token, wait) => this.waitFor(token, wait),
       prove: signal => this.#live?.prove(signal) ?? Promise.resolve(),
       closed: () => this.#gone,
+      scope: () => this.#scopes.current,
+    }
+  }
+
+  #scopeContext(): ScopeContext {
+    this.#throwIfGone()
+    const reads = this.#reads
+    const open = (): Snapshot => this.#snapshots.open(this.#readable(), this.position)
+    return {
+      gate: this.#gate,
+      onUnknown: reads.onUnknown,
+      pin: options => pinNewest(reads, options, open),
+      covers: (snapshot, token) => this.#waits.isIn(token, snapshot.position),
+      token: signal => this.token(undefined, signal === undefined ? {} : { signal }),
     }
   }
 
@@ -261,6 +286,14 @@ export class CacheCore {
     const live = this.#readable()
     if (!this.#gate.fresh) this.#gate.pass()
     return this.#snapshots.open(live, this.position)
+  }
+
+  run<T>(options: RunOptions, work: (scope: RequestScope) => T | PromiseLike<T>): Promise<T> {
+    return this.#scopes.run(options, work)
+  }
+
+  get scope(): RequestScope | null {
+    return this.#scopes.current
   }
 
   get position(): string {

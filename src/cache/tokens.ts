@@ -65,6 +65,15 @@ export class TokenWaits {
     }
   }
 
+  /** Whether what one token names is in the state that the other names. @throws {TokenError} @throws {TokenLostError} */
+  async isIn(token: string, state: string): Promise<boolean> {
+    const { codec, readable } = this.#options
+    const { systemId } = readable().incarnation
+    const target = codec.decode(token, systemId)
+    const shown = codec.decode(state, systemId)
+    return (isOf(shown, target) ? target.lsn : await this.#lsnIn(shown, target)) <= shown.lsn
+  }
+
   /** The position has moved: those who waited for it go on. */
   moved(): void {
     this.#waiters.moved()

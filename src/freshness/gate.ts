@@ -37,6 +37,11 @@ export class FreshnessGate {
     return this.#runtime.clock.monotonicMs() - this.#provenMs
   }
 
+  /** Everything committed before this time (monotonic) is visible. */
+  get provenMs(): number {
+    return this.#provenMs
+  }
+
   /** Everything committed before `atMs` (monotonic) is visible. */
   prove(atMs: number): void {
     if (atMs > this.#provenMs) this.#provenMs = atMs

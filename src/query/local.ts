@@ -8,7 +8,7 @@ import type { DecodedKey } from '../store/table.js'
 import { exists, hand, type LiveTable, lookUp } from './live.js'
 import type { Key, LocalReads } from './types.js'
 
-/** Reads of the newest commit. */
+/** Reads of the newest commit, also within `cache.run`. */
 export class LocalTable<Row extends object> implements LocalReads<Row> {
   readonly #gate: FreshnessGate
   #live: LiveTable

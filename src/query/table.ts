@@ -40,8 +40,9 @@ class AsyncReads<Row extends object> {
   async findUnique(query: FindUnique<Row>): Promise<Row | null> {
     checkFind(this.#source.live, query, FIND_OPTIONS)
     const { where, signal } = query
-    return answer(this.#context, this.#source, query, {
+    return answer<Row, Row | null>(this.#context, this.#source, query, {
       memory: live => (lookUp(live, where, live.store.visible) ?? null) as Row | null,
+      snapshot: table => table.findUnique({ where, ...(signal === undefined ? {} : { signal }) }),
       database: live => this.#context.database.findByKey(live, where, signal) as Promise<Row | null>,
     })
   }
@@ -118,7 +119,7 @@ function checkFind({ mapping }: LiveTable, query: unknown, known: ReadonlySet<st
 }
 
 /** Refuses an option that would have no effect. */
-function checkOptions(method: string, options: unknown, known: ReadonlySet<string>): object {
+export function checkOptions(method: string, options: unknown, known: ReadonlySet<string>): object {
   if (typeof options !== 'object' || options === null)
     throw new OptionError(method, 'it takes one object of options.')
   for (const option of Object.keys(options))

@@ -148,6 +148,25 @@ export interface Snapshot extends Disposable {
   close(): void
 }
 
+/** What the reads of one request have in common. */
+export interface RunOptions extends Omit<ReadOptions, 'after'> {
+  /** The request's reads are at or after this token. */
+  readonly token?: string
+  /** The commit to begin with, instead of the newest. It stays yours to close. */
+  readonly snapshot?: Snapshot
+}
+
+/** One request: within it every asynchronous read sees one commit, and none sees an older state than one before it. */
+export interface RequestScope {
+  /** The commit that is read, or null if memory could not be had for the request: then each read asks PostgreSQL. */
+  readonly snapshot: Snapshot | null
+  /**
+   * Says that PostgreSQL itself was read, by an ORM or a pool: the scope's later reads are then at or after what that showed. They ask the server for
+   * its position once, and move the scope forward to it. Reads of the cache that had to ask PostgreSQL need not be told.
+   */
+  databaseWasRead(): void
+}
+
 /** What names a table to the cache: a class with `@ReplicatedTable`, or what `defineTable` returned. */
 export type TableDeclaration<Row extends object> =
   | (abstract new (
