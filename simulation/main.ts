@@ -102,10 +102,12 @@ async function run(command: Command): Promise<void> {
     const why = portable ? 'Not every decoder can carry these' : `${decoder} can't carry these`
     console.log(`${why}, so the history is without: ${leaveOut.join(', ')}`)
   }
-  await using server = await startPostgres(command.server)
+  const { settings = {} } = scenarios[scenario]!
+  await using server = await startPostgres({ ...command.server, settings })
   const startedAt = performance.now()
   const { report, failure } = await scenarios[scenario]!.run({
     databaseUrl: server.url,
+    server,
     seed,
     steps,
     decoder,

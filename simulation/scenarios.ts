@@ -3,11 +3,15 @@ import type { DecoderName } from '../src/decode/index.js'
 import { openCacheSubject } from './cache-subject.js'
 import type { Oddity } from './decoders.js'
 import { runGiant } from './giant.js'
+import type { PostgresServer } from '../test/support/postgres.js'
+import { runReconnect } from './reconnect.js'
 import { type Mismatch, simulate } from './simulate.js'
 import { runTpcb } from './tpcb.js'
 
 export interface ScenarioOptions {
   readonly databaseUrl: string
+  /** The one that the database is on, for scenarios that crash it. */
+  readonly server: Pick<PostgresServer, 'url' | 'stop' | 'start'>
   readonly seed: number
   readonly steps: number
   readonly decoder: DecoderName
@@ -29,6 +33,8 @@ export interface Scenario {
   readonly defaultSteps: number
   /** Whether it has what not every decoder can carry, unless that is left out. */
   readonly isOdd: boolean
+  /** What the server has to be set to. */
+  readonly settings?: Readonly<Record<string, string>>
   run(options: ScenarioOptions): Promise<ScenarioOutcome>
 }
 
@@ -73,6 +79,39 @@ export const scenarios: Readonly<Record<string, Scenario>> = {
       }
     },
   },
+  reconnect: {
+    summary: 'walsenders are killed and the server crashes; nothing may be lost or doubled',
+    unit: 'kills',
+    defaultSteps: 100,
+    isOdd: false,
+    settings: { fsync: 'on' },
+    run: runReconnects,
+  },
+}
+
+/** A server that crashes for every so many walsenders that are killed. */
+const KILLS_PER_CRASH = 5
+/** Long enough for a load to have been worth its while. */
+const REST_MS = 1_500
+/** From the moment when the server accepts connections: with a durable slot, memory has to be fresh again by then. */
+const FRESH_AGAIN_MS = 1_000
+
+async function runReconnects({ server, seed, steps }: ScenarioOptions): Promise<ScenarioOutcome> {
+  const counts = { server, seed, kills: steps, crashes: Math.ceil(steps / KILLS_PER_CRASH) }
+  const durable = await runReconnect({ ...counts, slot: { durable: true, name: 'walcache_simulation' } })
+  const temporary = await runReconnect({ ...counts, slot: { temporary: true }, restMs: REST_MS })
+  const problems = Object.entries({ durable, temporary }).flatMap(([slot, result]) =>
+    (['lost', 'doubled', 'differing', 'wrong'] as const)
+      .filter(count => result[count] > 0)
+      .map(count => `${slot} slot: ${result[count]} ${count}`),
+  )
+  if (durable.loads > 1) problems.push(`durable slot: loaded ${durable.loads} times`)
+  if (durable.freshMaxMs > FRESH_AGAIN_MS)
+    problems.push(`durable slot: fresh again after ${durable.freshMaxMs} ms`)
+  return {
+    report: { seed, durable, temporary },
+    failure: problems.length === 0 ? undefined : problems.join('; '),
+  }
 }
 
 async function runHistory(options: ScenarioOptions, { cuts = false } = {}): Promise<ScenarioOutcome> {

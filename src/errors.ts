@@ -117,6 +117,24 @@ export class SlotError extends CacheError {
   }
 }
 
+/** Another process streams from the slot that this cache was told to use: each process needs a name of its own. */
+export class SlotInUseError extends CacheError {
+  readonly code = 'CACHE_SLOT_IN_USE'
+  override readonly transient = true
+  constructor(
+    readonly slot: string,
+    readonly pid: number,
+    user: string,
+    options?: ErrorOptions,
+  ) {
+    super(
+      `Replication slot "${slot}" is in use by the server's process ${pid} (${user}). A slot serves one process: ` +
+        'two would each see half of the changes. Give each process a slot name of its own, or leave the option out.',
+      options,
+    )
+  }
+}
+
 /** The change stream holds something that is not what the protocol says. */
 export class DecodeError extends CacheError {
   readonly code = 'CACHE_DECODE'

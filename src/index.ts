@@ -5,7 +5,7 @@ export {
   openCache,
   type TableHealth,
 } from './cache.js'
-export type { OpenCacheOptions, StalePolicy } from './cache/options.js'
+export type { DurableSlotOptions, OpenCacheOptions, StalePolicy } from './cache/options.js'
 export type { Isolation, Queryable, WriteOptions, Written } from './cache/write.js'
 export type { LoadProgress } from './apply/load.js'
 export { formatLsn, type Lsn, parseLsn } from './change/lsn.js'
@@ -30,6 +30,7 @@ export {
   SetupError,
   type SetupProblem,
   SlotError,
+  SlotInUseError,
   SnapshotTooOldError,
   StaleError,
   TokenError,

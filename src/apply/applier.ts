@@ -12,6 +12,9 @@ const CHANGES_PER_LOOK = 256
 /** Rows tidied up for each such run: more than can become due, so that nothing piles up. */
 const TIDIED_PER_LOOK = 2 * CHANGES_PER_LOOK
 
+/** How many of the newest transactions are asked for after a restart of the server: it may have lost all that came after some point. */
+const XIDS_KEPT = 8
+
 export interface ApplierOptions {
   readonly store: Store
   readonly tables: readonly AppliedTable[]
@@ -36,6 +39,9 @@ export class Applier implements ChangeSink<BoundRelation> {
   readonly #byOid: ReadonlyMap<number, AppliedTable>
   /** The number of the transaction in progress, 0 until it has changed something. */
   #seq = 0
+  /** The id of the transaction in progress. */
+  #xid = 0
+  readonly #newest: number[] = []
   #tidying = false
   #stopped = false
 
@@ -72,9 +78,20 @@ export class Applier implements ChangeSink<BoundRelation> {
     this.#options.onAborted()
   }
 
-  /** Ends the tidying that goes on between batches. */
+  /** Ends the tidying that goes on between batches; the next stream resumes it. */
   stop(): void {
     this.#stopped = true
+  }
+
+  /** A stream begins, or goes on where the last one was cut off. */
+  start(): void {
+    this.#stopped = false
+    this.#tidyInBackground()
+  }
+
+  /** The ids, of 32 bits, of the newest transactions that were made visible; a few. */
+  get newestXids(): readonly number[] {
+    return this.#newest
   }
 
   #tidyInBackground(): void {
@@ -94,8 +111,9 @@ export class Applier implements ChangeSink<BoundRelation> {
     } while (!this.#stopped && this.#store.maintain(TIDIED_PER_LOOK))
   }
 
-  begin(): void {
+  begin(xid: number): void {
     this.#seq = 0
+    this.#xid = xid
   }
 
   relation(relation: Relation): BoundRelation | null {
@@ -156,6 +174,8 @@ export class Applier implements ChangeSink<BoundRelation> {
       return
     }
     this.#store.publish(endLsn)
+    if (this.#newest.length === XIDS_KEPT) this.#newest.shift()
+    this.#newest.push(this.#xid)
     this.#options.onPosition(endLsn, true, commitTimeMs)
   }
 

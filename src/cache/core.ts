@@ -396,6 +396,7 @@ export class CacheCore {
       databaseRunning: this.#databaseGate.running,
       databaseWaiting: this.#databaseGate.waiting,
       reconnects: this.#lifecycle?.reconnects ?? 0,
+      retainedWalBytes: this.#lifecycle?.retainedWalBytes ?? null,
       lastError: this.#lifecycle?.lastError ?? null,
     }
   }

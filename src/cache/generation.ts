@@ -2,7 +2,7 @@ import { Applier } from '../apply/applier.js'
 import type { AppliedTable, BoundRelation } from '../apply/binding.js'
 import { loadTables } from '../apply/load.js'
 import type { Lsn } from '../change/lsn.js'
-import { decoders } from '../decode/index.js'
+import { type Decoder, decoders } from '../decode/index.js'
 import { asError, ConnectionError, DivergedError } from '../errors.js'
 import type { Incarnation } from '../freshness/token.js'
 import { type ProbeAnswer, Prober } from '../freshness/probe.js'
@@ -12,12 +12,12 @@ import { createRowFactory, type RowFactory } from '../mapping/values.js'
 import { hasIntegerKey, KeyReader } from '../query/key.js'
 import type { LiveTable } from '../query/live.js'
 import { type Connections, unlessAborted } from '../runtime.js'
-import { openSlotSource } from '../source/slot-source.js'
+import { type DurableSlot, openSlotSource, resumeSlotSource } from '../source/slot-source.js'
 import type { ChangeSource } from '../source/source.js'
 import { Store } from '../store/store.js'
 import type { SessionPool } from '../wire/session-pool.js'
 import { APPLICATION_NAME, type ResolvedOptions } from './options.js'
-import { relationsOf, type Setup } from './setup.js'
+import { readFingerprint, relationsOf, type Setup } from './setup.js'
 
 /** Probes come at a third of the allowed staleness, and at most this far apart. */
 const PROBE_INTERVAL_MAX_MS = 1_000
@@ -41,22 +41,25 @@ export interface GenerationContext {
   readonly connections: Connections
   readonly sessions: SessionPool
   readonly setup: Setup
+  /** The slot that outlives a cut, or null. */
+  readonly slot: DurableSlot | null
   readonly events: GenerationEvents
 }
 
 /**
- * One uninterrupted life of slot, stream and loaded tables. It never mends itself: when anything is lost or in doubt it ends, and its owner
- * loads the next one while this one's tables go on being read.
+ * One uninterrupted life of slot and loaded tables. It never mends itself: when anything is lost or in doubt its stream ends, and its owner
+ * resumes it, or loads the next one while this one's tables go on being read.
  */
 export class Generation {
   readonly store: Store
   readonly tables: readonly LiveTable[]
   readonly incarnation: Incarnation
   readonly #context: GenerationContext
-  readonly #source: ChangeSource<BoundRelation>
+  readonly #decoder: Decoder<BoundRelation>
   readonly #applier: Applier
   readonly #waiters: PositionWaiters
-  readonly #prober: Prober
+  #source: ChangeSource<BoundRelation>
+  #prober: Prober
   #startedAt: string | null = null
   /** Aborts when the generation ends; null before it runs. */
   #until: AbortSignal | null = null
@@ -65,12 +68,14 @@ export class Generation {
 
   private constructor(
     context: GenerationContext,
+    decoder: Decoder<BoundRelation>,
     source: ChangeSource<BoundRelation>,
     store: Store,
     tables: readonly LiveTable[],
   ) {
     const { options, events } = context
     this.#context = context
+    this.#decoder = decoder
     this.#source = source
     this.store = store
     this.tables = tables
@@ -97,7 +102,7 @@ export class Generation {
    * @throws {CacheError} as slots, connections and tables have it. Rejects with the signal's reason when it aborts; nothing is left on the server.
    */
   static async load(context: GenerationContext, signal: AbortSignal): Promise<Generation> {
-    const { options, connections, sessions, setup } = context
+    const { options, connections, sessions, setup, slot } = context
     const { runtime, logger } = options
     const makeDecoder = await decoders[options.decoder].load()
     const decoder = makeDecoder<BoundRelation>({
@@ -105,7 +110,8 @@ export class Generation {
       relations: relationsOf(setup.mappings),
       numbersAsText: setup.numbersAsText,
     })
-    const source = await openSlotSource(connections, runtime, { decoder, logger }, signal)
+    const sourceOptions = { decoder, logger, ...(slot === null ? {} : { durable: slot }) }
+    const source = await openSlotSource(connections, runtime, sourceOptions, signal)
     try {
       const store = new Store({
         limitBytes: options.memoryBytes,
@@ -125,11 +131,38 @@ export class Generation {
         onProgress: options.onProgress,
       })
       store.publish(source.start.lsn)
-      return new Generation(context, source, store, tables)
+      return new Generation(context, decoder, source, store, tables)
     } catch (error) {
       await source.close()
       throw error
     }
+  }
+
+  /**
+   * Goes on, after `run` has ended, where the stream was cut off: with a durable slot, and if the server is shown to be the same and to have kept
+   * everything. Null if so, and `run` may be called again; else why everything has to be loaded anew.
+   *
+   * @throws {CacheError} if that can't be found out now. Rejects with the signal's reason when it aborts.
+   */
+  async resume(signal: AbortSignal): Promise<string | null> {
+    const { options, connections, sessions, setup, slot } = this.#context
+    if (slot === null) return 'a temporary slot goes with its connection'
+    const fingerprint = await sessions.run(session => readFingerprint(session, setup), signal)
+    if (fingerprint !== setup.fingerprint) return 'a table or the publication was changed meanwhile'
+    const left = {
+      ...this.incarnation,
+      position: this.store.position,
+      startedAt: this.#startedAt,
+      plugin: this.#decoder.plugin,
+      xids: this.#applier.newestXids,
+    }
+    const sourceOptions = { decoder: this.#decoder, logger: options.logger, durable: slot }
+    const resumed = await resumeSlotSource(connections, options.runtime, sourceOptions, left, signal)
+    if (typeof resumed === 'string') return resumed
+    this.#source = resumed.source
+    this.#startedAt = resumed.startedAt
+    this.#prober = this.#makeProber()
+    return null
   }
 
   /** Streams and probes until something is lost or in doubt, or `signal` aborts. Always rejects, with the reason; frees everything but the tables. */
@@ -137,6 +170,7 @@ export class Generation {
     const ended = new AbortController()
     const until = AbortSignal.any([signal, ended.signal])
     this.#until = until
+    this.#applier.start()
     const end = (error: unknown): void => ended.abort(asError(error))
     // A server that shuts down ends idle sessions first.
     this.#context.sessions.onIdleLost = () => this.#prober.suspect()

@@ -37,5 +37,7 @@ export interface CacheHealth {
   readonly databaseRunning: number
   readonly databaseWaiting: number
   readonly reconnects: number
+  /** Bytes of its log that the server keeps for a durable slot; null if there is none, or it has not been seen yet. */
+  readonly retainedWalBytes: number | null
   readonly lastError: CacheError | null
 }

@@ -1,4 +1,4 @@
-import { asError, CacheError, ConnectionError, InternalError, SetupError } from '../errors.js'
+import { asError, CacheError, ConnectionError, InternalError, SetupError, SlotInUseError } from '../errors.js'
 import type { CallerSession } from '../mapping/session.js'
 import { type Connections, pause } from '../runtime.js'
 import {
@@ -9,15 +9,25 @@ import {
   type SlotState,
   waitMs,
 } from '../source/slot-state.js'
+import type { DurableSlot } from '../source/slot-source.js'
 import type { SessionPool } from '../wire/session-pool.js'
 import { isServerError } from '../wire/connect-errors.js'
 import { Generation, type GenerationEvents } from './generation.js'
 import type { ResolvedOptions } from './options.js'
 import { prepare, type Setup } from './setup.js'
+import { SlotKeeper } from './slot-keeper.js'
 import { START_RETRY_MS } from './start-retry.js'
 
-/** A stream that has lasted so long was a success: the next failure counts from one again. */
-const SETTLED_MS = 30_000
+/**
+ * A stream that has lasted this many times as long as its load took was a success: the next failure counts from one again. So loading anew
+ * takes no more than a small part of the database's time, and a small cache is not kept waiting for what costs nobody anything.
+ */
+const SETTLED_LOADS = 20
+const SETTLED_MIN_MS = 1_000
+const SETTLED_MAX_MS = 30_000
+
+/** SQLSTATE: the slot's last walsender is not gone yet. */
+const OBJECT_IN_USE = '55006'
 
 export interface LifecycleHooks extends GenerationEvents {
   /** The next generation is about to be loaded, beside the one that is being read. */
@@ -37,6 +47,12 @@ export class Lifecycle {
   #lastError: CacheError | null = null
   #reconnects = 0
   #generation: Generation | null = null
+  /** The one whose stream was cut off, if it may be gone on with. */
+  #cut: Generation | null = null
+  /** Whether the stream that runs goes on where another was cut off, with nothing loaded. */
+  #hasResumed = false
+  readonly #slot: DurableSlot | null
+  readonly #keeper: SlotKeeper | null
 
   constructor(
     options: ResolvedOptions,
@@ -50,6 +66,12 @@ export class Lifecycle {
     this.#connections = connections
     this.#sessions = sessions
     this.#hooks = hooks
+    const { durableSlot } = options
+    this.#slot = durableSlot === null ? null : { name: durableSlot.name, walSenderPid: null }
+    this.#keeper =
+      this.#slot === null
+        ? null
+        : new SlotKeeper(this.#slot, durableSlot!.walBudgetBytes, options, connections, sessions)
   }
 
   get state(): SlotState['kind'] {
@@ -71,8 +93,23 @@ export class Lifecycle {
     return this.#reconnects
   }
 
+  /** Bytes of its log that the server keeps for a durable slot; null if there is none, or it is not known yet. */
+  get retainedWalBytes(): number | null {
+    return this.#keeper?.retainedBytes ?? null
+  }
+
   /** Runs until `signal` aborts or nothing helps. `setup` is what the first generation goes by. Never rejects. */
   async run(setup: Setup, signal: AbortSignal, mayGiveUp: () => boolean): Promise<void> {
+    const ended = new AbortController()
+    const kept = this.#keeper?.run(AbortSignal.any([signal, ended.signal]))
+    await this.#keepAlive(setup, signal, mayGiveUp)
+    ended.abort()
+    await kept
+    await this.#keeper?.drop()
+    if (this.#state.kind === 'failed') this.#hooks.onFailed(this.#state.error)
+  }
+
+  async #keepAlive(setup: Setup, signal: AbortSignal, mayGiveUp: () => boolean): Promise<void> {
     const { clock, timers } = this.#options.runtime
     const random = (): number => this.#options.runtime.random()
     const startedMs = clock.monotonicMs()
@@ -93,11 +130,49 @@ export class Lifecycle {
       }
       known = null
     }
-    if (this.#state.kind === 'failed') this.#hooks.onFailed(this.#state.error)
   }
 
   async #oneGeneration(known: Setup | null, signal: AbortSignal): Promise<never> {
     const { clock } = this.#options.runtime
+    const resumed = await this.#resumed(signal)
+    const beganMs = clock.monotonicMs()
+    const generation = resumed ?? (await this.#loaded(known, signal))
+    const startedMs = clock.monotonicMs()
+    const settlesMs = Math.max(
+      SETTLED_MIN_MS,
+      Math.min(SETTLED_LOADS * (startedMs - beganMs), SETTLED_MAX_MS),
+    )
+    this.#generation = generation
+    this.#hasResumed = resumed !== null
+    this.#cut = null
+    try {
+      return await generation.run(signal)
+    } catch (error) {
+      if (this.#slot !== null && isCut(error)) this.#cut = generation
+      throw error
+    } finally {
+      this.#generation = null
+      if (clock.monotonicMs() - startedMs > settlesMs) this.#turn({ kind: 'settled' })
+    }
+  }
+
+  /** The generation that was cut off, if it can be gone on with. */
+  async #resumed(signal: AbortSignal): Promise<Generation | null> {
+    const cut = this.#cut
+    if (cut === null) return null
+    const obstacle = await cut.resume(signal)
+    if (obstacle === null) {
+      this.#turn({ kind: 'resumed' })
+      return cut
+    }
+    this.#cut = null
+    this.#options.logger.warn(
+      `The change stream can't be gone on with: ${obstacle}. The cache is being loaded anew.`,
+    )
+    return null
+  }
+
+  async #loaded(known: Setup | null, signal: AbortSignal): Promise<Generation> {
     const setup = known ?? (await prepare(this.#options, this.#session, this.#sessions, signal))
     this.#hooks.beforeLoad(setup)
     this.#turn({ kind: 'opened' })
@@ -107,19 +182,19 @@ export class Lifecycle {
         connections: this.#connections,
         sessions: this.#sessions,
         setup,
-        events: this.#hooks,
+        slot: this.#slot,
+        events: { ...this.#hooks, onProven: (proven, askedMs) => this.#onProven(proven, askedMs) },
       },
       signal,
     )
     this.#turn({ kind: 'loaded' })
-    const loadedMs = clock.monotonicMs()
-    this.#generation = generation
-    try {
-      return await generation.run(signal)
-    } finally {
-      this.#generation = null
-      if (clock.monotonicMs() - loadedMs > SETTLED_MS) this.#turn({ kind: 'settled' })
-    }
+    return generation
+  }
+
+  #onProven(generation: Generation, askedMs: number): void {
+    // To go on cost next to nothing, and it was of use.
+    if (this.#hasResumed) this.#turn({ kind: 'settled' })
+    this.#hooks.onProven(generation, askedMs)
   }
 
   #failed(error: CacheError, signal: AbortSignal, mayGiveUp: boolean): void {
@@ -129,13 +204,21 @@ export class Lifecycle {
     }
     this.#lastError = error
     // The server is out of reach, or has no room; other transactions and DDL, on the other hand, come to an end.
-    const isServers = error instanceof ConnectionError || error instanceof SetupError
+    const isServers =
+      error instanceof ConnectionError || error instanceof SetupError || error instanceof SlotInUseError
     this.#turn(mayGiveUp && isServers ? { kind: 'fatal', error } : failureEvent(error))
   }
 
   #turn(event: SlotEvent): void {
     this.#state = nextSlotState(this.#state, event)
   }
+}
+
+/** Whether only the connection is gone: the network's doing, an operator's, a restart's; and not that the server refuses to decode. */
+function isCut(error: unknown): boolean {
+  if (isServerError(error)) return error.code === OBJECT_IN_USE
+  if (!(error instanceof ConnectionError) || !error.transient || error.failure === 'protocol') return false
+  return !isServerError(error.cause) || /^(57P|08)/.test(error.cause.code)
 }
 
 /**

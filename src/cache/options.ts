@@ -8,12 +8,21 @@ import { isolated, isolatedLogger, type Logger, silentLogger } from '../observe.
 import type { TableDeclaration } from '../query/types.js'
 import { type Runtime, systemRuntime } from '../runtime.js'
 import type { ConnectionSource } from '../wire/config.js'
+import { checkSlotName } from '../wire/slot.js'
 
 /** Our sessions' name in `pg_stat_activity`; it must not stand in `synchronous_standby_names`. */
 export const APPLICATION_NAME = 'walcache'
 
 /** What to do with a read when memory may be older than it allows. */
 export type StalePolicy = 'throw' | 'database' | 'serve'
+
+export interface DurableSlotOptions {
+  readonly durable: true
+  /** 1 to 63 lower-case letters, digits and underscores. What a crashed process left behind is found by names that begin with `walcache_`. */
+  readonly name: string
+  /** How many bytes of the server's log it may hold back before it is given up, and the cache loads anew. Default 4 GiB. */
+  readonly walBudgetBytes?: number
+}
 
 export interface OpenCacheOptions {
   /** The caller's pool: its configuration and type parsers. walcache takes none of its clients, except one for a moment at the start. */
@@ -35,8 +44,11 @@ export interface OpenCacheOptions {
    * database, created and added to as needed.
    */
   readonly publication?: string
-  /** The replication slot: temporary, so that it goes with the process. */
-  readonly slot?: { readonly temporary: true }
+  /**
+   * The replication slot. Default: a temporary one, which goes with the connection; then all tables are loaded anew. A durable one outlives a
+   * lost connection, so that nothing is loaded anew; it is dropped when the cache is closed. Each process needs a name of its own.
+   */
+  readonly slot?: { readonly temporary: true } | DurableSlotOptions
   /** Milliseconds by which a read may be behind the server. Default 10,000. */
   readonly maxStaleness?: number
   /** When memory may be older: `local` reads 'throw' (default) or 'serve'; asynchronous ones ask the 'database' (default), 'throw' or 'serve'. */
@@ -76,6 +88,8 @@ export interface ResolvedOptions {
   readonly decoder: DecoderName
   readonly assumed: Omit<Assumptions, 'utc'>
   readonly publication: string | undefined
+  /** Null for a temporary slot. */
+  readonly durableSlot: { readonly name: string; readonly walBudgetBytes: number } | null
   readonly maxStalenessMs: number
   readonly onStaleLocal: 'throw' | 'serve'
   readonly onStale: StalePolicy
@@ -135,7 +149,6 @@ export function resolveOptions(options: OpenCacheOptions): ResolvedOptions {
     if (Object.hasOwn(NOT_YET, option)) throw new OptionError(option, NOT_YET[option]!)
     if (!KNOWN.has(option)) throw new OptionError(option, 'there is no such option of openCache.')
   }
-  checkSlot(options.slot)
   const { pool, entities, decoder = 'pgoutput', memory = {} } = options
   const onStale = nested('onStale', options.onStale, ['local', 'asynchronous'])
   const databaseGate = nested('databaseGate', options.databaseGate, ['running', 'waiting'])
@@ -155,6 +168,7 @@ export function resolveOptions(options: OpenCacheOptions): ResolvedOptions {
     decoder: oneOf('decoder', decoder, Object.keys(decoders) as DecoderName[]),
     assumed: assumptions(options, decoder),
     publication: options.publication,
+    durableSlot: durableSlot(options.slot),
     maxStalenessMs: number('maxStaleness', options.maxStaleness, 10_000, 1, Number.POSITIVE_INFINITY),
     onStaleLocal: oneOf('onStale.local', onStale.local ?? 'throw', ['throw', 'serve']),
     onStale: oneOf('onStale.asynchronous', onStale.asynchronous ?? 'database', [
@@ -224,14 +238,29 @@ function secrets(given: string | readonly string[] | undefined): readonly string
   return list as readonly string[]
 }
 
-function checkSlot(slot: unknown): void {
-  if (slot === undefined) return
-  const temporary = (slot as { temporary?: unknown } | null)?.temporary === true
-  if (!temporary || Object.keys(slot as object).length !== 1)
-    throw new OptionError(
-      'slot',
-      'durable slots are not available in this version; leave it out, or give { temporary: true }.',
-    )
+function durableSlot(slot: OpenCacheOptions['slot']): ResolvedOptions['durableSlot'] {
+  if (slot === undefined) return null
+  const given = nested('slot', slot as Partial<DurableSlotOptions> & { temporary?: unknown }, [
+    'temporary',
+    'durable',
+    'name',
+    'walBudgetBytes',
+  ])
+  const { temporary, durable, name, walBudgetBytes } = given
+  if (temporary === true && Object.keys(given).length === 1) return null
+  if (durable !== true || temporary !== undefined)
+    throw new OptionError('slot', 'give { temporary: true }, or { durable: true, name }.')
+  checkSlotName(name)
+  return {
+    name,
+    walBudgetBytes: integer(
+      'slot.walBudgetBytes',
+      walBudgetBytes,
+      4 * 2 ** 30,
+      2 ** 20,
+      Number.MAX_SAFE_INTEGER,
+    ),
+  }
 }
 
 /** What this process may use of it, in a container. */

@@ -90,12 +90,22 @@ export async function prepare(
     for (const warning of warnings) options.logger.warn(warning)
     if (problems.length > 0) throw new SetupError(problems)
     const publication = await publicationFor(connection, options.publication, mappings, decoder)
-    const [row] = await connection.query(`SELECT ${fingerprintSql(catalog.server.version)} AS fingerprint`, [
-      `{${mappings.map(({ oid }) => oid).join(',')}}`,
-      publication,
-    ])
-    return { mappings, server: catalog.server, publication, numbersAsText, fingerprint: row!['fingerprint']! }
+    const found = { mappings, server: catalog.server, publication }
+    return { ...found, numbersAsText, fingerprint: await readFingerprint(connection, found) }
   }, signal)
+}
+
+/** What the tables of a setup look like now. */
+export async function readFingerprint(
+  connection: QueryConnection,
+  { mappings, server, publication }: Pick<Setup, 'mappings' | 'server' | 'publication'>,
+): Promise<string> {
+  const oids = `{${mappings.map(({ oid }) => oid).join(',')}}`
+  const [row] = await connection.query(`SELECT ${fingerprintSql(server.version)} AS fingerprint`, [
+    oids,
+    publication,
+  ])
+  return row!['fingerprint']!
 }
 
 /**

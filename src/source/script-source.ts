@@ -11,7 +11,7 @@ import {
 import { LSN_ZERO, type Lsn } from '../change/lsn.js'
 import type { Relation } from '../change/relation.js'
 import { assert } from '../errors.js'
-import type { ChangeSource, SourceStart } from './source.js'
+import type { FreshSource } from './source.js'
 
 /** A value's text, null, or why it is not in the stream. */
 export type ScriptValue = string | null | typeof UNCHANGED | typeof NOT_SENT
@@ -42,8 +42,8 @@ export interface ScriptTransaction {
 export const LSN_STEP = 0x100n
 
 /** Transactions from an array, as a source: for tests of all that stands above one. More can be added while it runs. */
-export class ScriptSource<B> implements ChangeSource<B> {
-  readonly start: SourceStart
+export class ScriptSource<B> implements FreshSource<B> {
+  readonly start: FreshSource<B>['start']
   /** What was confirmed last. */
   confirmed: Lsn
   #waiting: ScriptStep[] = []

@@ -1,72 +1,143 @@
-import type { ChangeBatch, ChangeSink } from '../change/change.js'
-import { formatLsn, lsnFromHalves, type Lsn } from '../change/lsn.js'
 import type { Decoder } from '../decode/decoder.js'
-import { asError, assert, SetupError } from '../errors.js'
+import { SetupError } from '../errors.js'
 import type { Logger } from '../observe.js'
-import type { Connections, ReplicationConnection, Runtime, StreamHandlers } from '../runtime.js'
-import { FrameQueue } from '../wire/frames.js'
+import type { Connections, ReplicationConnection, Runtime } from '../runtime.js'
+import { dropSlot } from '../wire/durable-slot.js'
 import { createSlot, oldestWriters, temporarySlotName } from '../wire/slot.js'
-import type { ChangeSource, SourceStart } from './source.js'
-import { Standby } from './standby.js'
+import { inspectForResume, type LeftOff, resumeObstacle } from './resume.js'
+import { SlotStream } from './slot-stream.js'
+import type { ChangeSource, FreshSource, SourceStart } from './source.js'
 
 /** How long the slot may wait for transactions that are writing, before it is tried again. */
 const LOCK_TIMEOUT_MS = 5_000
 /** `server_version_num` of PostgreSQL 14. */
 const OLDEST_SERVER = 140_000
 
+/** How long another process that uses our durable slot is waited for, as when a new release takes over from an old one. */
+const SLOT_PATIENCE_MS = 10_000
+
+/** A slot that outlives its connections, and what is remembered of them. */
+export interface DurableSlot {
+  readonly name: string
+  /** The server's process that streamed to us last. */
+  walSenderPid: number | null
+}
+
 export interface SlotSourceOptions<B> {
   readonly decoder: Decoder<B>
   readonly logger: Logger
   readonly lockTimeoutMs?: number
+  /** The slot to make anew, whatever is left of it; without it a temporary one is made, under a name of its own. */
+  readonly durable?: DurableSlot
 }
 
 /**
- * A source over a temporary replication slot of its own, with the slot's snapshot exported: load the tables under
- * `start.snapshotName`, then call `batches`.
+ * A source over a new replication slot, with the slot's snapshot exported: load the tables under `start.snapshotName`, then call `batches`.
  *
  * @throws {ConnectionError} if the server can't be reached. @throws {SlotError} if it has no slot for us.
+ * @throws {SlotInUseError} if another process uses the durable slot.
  * @throws {SetupError} if it does not do logical decoding. Rejects with the signal's reason when it aborts.
  */
 export async function openSlotSource<B>(
   connections: Connections,
   runtime: Runtime,
   options: SlotSourceOptions<B>,
-  signal?: AbortSignal,
-): Promise<ChangeSource<B>> {
+  signal: AbortSignal = new AbortController().signal,
+): Promise<FreshSource<B>> {
+  return overReplication(connections, signal, async replication => {
+    const server = await inspectServer(replication)
+    const start = await makeSlot(replication, connections, { runtime, server, signal, ...options })
+    return new SlotStream(replication, runtime, options, {
+      slot: start.slot,
+      start,
+      walSenderTimeoutMs: server.walSenderTimeoutMs,
+      isServerBusy: () => isWalSenderBusy(connections, server.pid),
+    })
+  })
+}
+
+/**
+ * A source that goes on where another one over the same durable slot left off; and when the server was started. A string if that can't be
+ * shown to be right: why, after which everything has to be loaded anew.
+ *
+ * @throws {ConnectionError} if the server can't be reached. @throws {SlotInUseError} if another process uses the slot.
+ * Rejects with the signal's reason when it aborts.
+ */
+export async function resumeSlotSource<B>(
+  connections: Connections,
+  runtime: Runtime,
+  options: SlotSourceOptions<B> & { readonly durable: DurableSlot },
+  left: LeftOff,
+  signal: AbortSignal,
+): Promise<{ readonly source: ChangeSource<B>; readonly startedAt: string } | string> {
+  const { durable } = options
+  return overReplication(connections, signal, async replication => {
+    const server = await inspectServer(replication)
+    const claim = { runtime, signal, ownPid: durable.walSenderPid, patienceMs: SLOT_PATIENCE_MS }
+    const found = await inspectForResume(replication, durable.name, left, claim)
+    const obstacle = resumeObstacle(left, found)
+    if (obstacle !== null) {
+      await replication.close()
+      return obstacle
+    }
+    durable.walSenderPid = Number(server.pid)
+    const { systemId, timeline, position } = left
+    const source = new SlotStream(replication, runtime, options, {
+      slot: durable.name,
+      start: { lsn: position, systemId, timeline },
+      walSenderTimeoutMs: server.walSenderTimeoutMs,
+      isServerBusy: () => isWalSenderBusy(connections, server.pid),
+    })
+    return { source, startedAt: found.startedAt }
+  })
+}
+
+/** What `open` makes of a new replication connection, which is closed if it fails or is aborted. */
+async function overReplication<T>(
+  connections: Connections,
+  signal: AbortSignal,
+  open: (replication: ReplicationConnection) => Promise<T>,
+): Promise<T> {
   const replication = await connections.replication(signal)
   const onAbort = () => void replication.close()
-  signal?.addEventListener('abort', onAbort, { once: true })
+  signal.addEventListener('abort', onAbort, { once: true })
   try {
-    const opened = await openSlot(replication, connections, runtime, options)
-    signal?.throwIfAborted()
-    return new SlotSource(replication, runtime, options, opened)
+    const opened = await open(replication)
+    signal.throwIfAborted()
+    return opened
   } catch (error) {
     await replication.close()
-    signal?.throwIfAborted()
+    signal.throwIfAborted()
     throw error
   } finally {
-    signal?.removeEventListener('abort', onAbort)
+    signal.removeEventListener('abort', onAbort)
   }
 }
 
-/** A slot that is ready to stream, and what its connection has to know of the server. */
-interface OpenedSlot {
-  readonly slot: string
-  readonly start: SourceStart
-  readonly walSenderTimeoutMs: number
-  readonly isServerBusy: () => Promise<boolean>
+interface SlotToMake {
+  readonly runtime: Runtime
+  readonly server: Server
+  readonly signal: AbortSignal
+  readonly decoder: { readonly plugin: string }
+  readonly lockTimeoutMs?: number
+  readonly durable?: DurableSlot
 }
 
-async function openSlot<B>(
+async function makeSlot(
   replication: ReplicationConnection,
   connections: Connections,
-  runtime: Runtime,
-  { decoder, lockTimeoutMs = LOCK_TIMEOUT_MS }: SlotSourceOptions<B>,
-): Promise<OpenedSlot> {
-  const server = await inspectServer(replication)
+  { runtime, server, signal, decoder, lockTimeoutMs = LOCK_TIMEOUT_MS, durable }: SlotToMake,
+): Promise<SourceStart & { readonly snapshotName: string; readonly slot: string }> {
+  if (durable !== undefined) {
+    const { name, walSenderPid } = durable
+    // What it was kept for is gone: the memory of a process that has ended, or is given up.
+    await dropSlot(replication, name, { runtime, signal, ownPid: walSenderPid, patienceMs: SLOT_PATIENCE_MS })
+    durable.walSenderPid = Number(server.pid)
+  }
   const [system] = await replication.query('IDENTIFY_SYSTEM')
   const slot = await createSlot(replication, {
-    name: temporarySlotName(runtime.random),
+    name: durable?.name ?? temporarySlotName(runtime.random),
+    durable: durable !== undefined,
     plugin: decoder.plugin,
     serverVersion: server.version,
     lockTimeoutMs,
@@ -74,14 +145,10 @@ async function openSlot<B>(
   })
   return {
     slot: slot.name,
-    start: {
-      lsn: slot.consistentPoint,
-      snapshotName: slot.snapshotName,
-      systemId: system!['systemid']!,
-      timeline: Number(system!['timeline']),
-    },
-    walSenderTimeoutMs: server.walSenderTimeoutMs,
-    isServerBusy: () => isWalSenderBusy(connections, server.pid),
+    lsn: slot.consistentPoint,
+    snapshotName: slot.snapshotName,
+    systemId: system!['systemid']!,
+    timeline: Number(system!['timeline']),
   }
 }
 
@@ -137,153 +204,5 @@ async function withQuery<T>(
     return await ask(connection)
   } finally {
     await connection.close()
-  }
-}
-
-class SlotSource<B> implements ChangeSource<B> {
-  readonly start: SourceStart
-  readonly #replication: ReplicationConnection
-  readonly #decoder: Decoder<B>
-  readonly #logger: Logger
-  readonly #slot: string
-  readonly #queue: FrameQueue
-  readonly #standby: Standby
-  #hasBegun = false
-  #isClosed = false
-  /** Why nothing more will arrive. */
-  #end: Error | undefined
-  /** Resolves the reader's wait: frames have arrived, or the end. */
-  #wake: (() => void) | undefined
-
-  constructor(
-    replication: ReplicationConnection,
-    runtime: Runtime,
-    { decoder, logger }: SlotSourceOptions<B>,
-    { slot, start, walSenderTimeoutMs, isServerBusy }: OpenedSlot,
-  ) {
-    this.start = start
-    this.#replication = replication
-    this.#decoder = decoder
-    this.#logger = logger
-    this.#slot = slot
-    const queue = new FrameQueue(replication)
-    this.#queue = queue
-    this.#standby = new Standby({
-      connection: replication,
-      runtime,
-      start: start.lsn,
-      walSenderTimeoutMs,
-      isBehind: () => queue.length > 0,
-      isPaused: () => queue.isPaused,
-      isServerBusy,
-      onDead: error => this.#lost(error),
-    })
-    void replication.closed.then(reason => {
-      if (reason !== undefined) this.#lost(reason)
-    })
-  }
-
-  async *batches(signal: AbortSignal): AsyncIterable<ChangeBatch<B>> {
-    const onAbort = () => void this.close()
-    signal.addEventListener('abort', onAbort, { once: true })
-    try {
-      signal.throwIfAborted()
-      await this.#begin()
-      while (!this.#isClosed) {
-        if (this.#queue.length > 0) yield new FrameBatch(this.#queue, this.#decoder)
-        else if (this.#end !== undefined) throw this.#end
-        else await this.#arrival()
-      }
-      signal.throwIfAborted()
-    } catch (error) {
-      // What the closed connection says is of no interest to who had it closed.
-      signal.throwIfAborted()
-      throw error
-    } finally {
-      signal.removeEventListener('abort', onAbort)
-    }
-  }
-
-  confirm(lsn: Lsn): void {
-    this.#standby.confirm(lsn)
-  }
-
-  async close(): Promise<void> {
-    this.#isClosed = true
-    this.#standby.stop()
-    this.#queue.clear()
-    this.#wakeReader()
-    await this.#replication.close()
-  }
-
-  async #begin(): Promise<void> {
-    assert(!this.#hasBegun, 'a source streams once')
-    this.#hasBegun = true
-    this.#decoder.reset()
-    // It bounded the slot's creation; the walsender's own look-ups must not fail by it.
-    await this.#replication.query('SET lock_timeout = 0')
-    const handlers: StreamHandlers = {
-      onData: (lsnHigh, lsnLow, bytes, start, end) => {
-        this.#standby.received(lsnHigh, lsnLow)
-        this.#queue.pushData(lsnHigh, lsnLow, bytes, start, end)
-        if (this.#wake !== undefined) this.#wakeReader()
-      },
-      onKeepalive: (lsnHigh, lsnLow, replyRequested) => {
-        this.#standby.received(lsnHigh, lsnLow)
-        this.#queue.pushKeepalive(lsnHigh, lsnLow)
-        if (replyRequested) this.#standby.asked()
-        this.#wakeReader()
-      },
-    }
-    const from = formatLsn(this.start.lsn)
-    await this.#replication.start(
-      `START_REPLICATION SLOT "${this.#slot}" LOGICAL ${from} (${this.#decoder.startOptions()})`,
-      handlers,
-    )
-    if (!this.#isClosed && this.#end === undefined) this.#standby.run()
-    this.#logger.debug(`Streaming from slot "${this.#slot}" at ${from}.`)
-  }
-
-  #arrival(): Promise<void> {
-    return new Promise(resolve => {
-      this.#wake = resolve
-    })
-  }
-
-  #wakeReader(): void {
-    this.#wake?.()
-    this.#wake = undefined
-  }
-
-  #lost(error: Error): void {
-    if (this.#end !== undefined) return
-    this.#end = asError(error)
-    this.#standby.stop()
-    this.#wakeReader()
-    void this.#replication.close()
-  }
-}
-
-/** The frames that had arrived when the batch was made. */
-class FrameBatch<B> implements ChangeBatch<B> {
-  #framesLeft: number
-
-  constructor(
-    readonly queue: FrameQueue,
-    readonly decoder: Decoder<B>,
-  ) {
-    this.#framesLeft = queue.length
-  }
-
-  // Hot: the loop runs once per frame.
-  deliver(sink: ChangeSink<B>, maxChanges: number): boolean {
-    const { queue, decoder } = this
-    for (let count = Math.min(maxChanges, this.#framesLeft); count > 0 && queue.shift(); count--) {
-      this.#framesLeft--
-      if (queue.isKeepalive) sink.progress(lsnFromHalves(queue.lsnHigh, queue.lsnLow))
-      else decoder.decode(queue.lsnHigh, queue.lsnLow, queue.bytes, queue.start, queue.end, sink)
-    }
-    // The queue is empty before its time once the source is closed.
-    return this.#framesLeft > 0 && queue.length > 0
   }
 }

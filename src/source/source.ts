@@ -1,12 +1,10 @@
 import type { ChangeBatch } from '../change/change.js'
 import type { Lsn } from '../change/lsn.js'
 
-/** Where a source's stream begins, and the database's state at that very point. */
+/** Where a source's stream begins. */
 export interface SourceStart {
   /** The stream holds the commits at or after this position, and no others. */
   readonly lsn: Lsn
-  /** Shows exactly the commits before it. Good until `batches` is called. */
-  readonly snapshotName: string
   /** `pg_control_system().system_identifier`: which cluster this is. */
   readonly systemId: string
   /** Which of its histories. */
@@ -31,4 +29,12 @@ export interface ChangeSource<B> {
   confirm(lsn: Lsn): void
   /** Frees everything. Idempotent. */
   close(): Promise<void>
+}
+
+/** A source that begins with its slot. */
+export interface FreshSource<B> extends ChangeSource<B> {
+  readonly start: SourceStart & {
+    /** The database's state at that very point: shows exactly the commits before it. Good until `batches` is called. */
+    readonly snapshotName: string
+  }
 }

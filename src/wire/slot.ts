@@ -3,6 +3,9 @@ import { asError, OptionError, SetupError, SlotError } from '../errors.js'
 import type { QueryConnection, ReplicationConnection } from '../runtime.js'
 import { isServerError } from './connect-errors.js'
 
+/** `server_version_num` of the first with options in parentheses, and of the first that keeps slots over a failover. */
+const OPTION_LISTS = 150_000
+const FAILOVER_SLOTS = 170_000
 const SLOT_NAME = /^[a-z0-9_]{1,63}$/
 /** Enough for two processes never to choose the same. */
 const RANDOM_DIGITS = 12
@@ -22,6 +25,8 @@ export interface CreatedSlot {
 
 export interface SlotRequest {
   readonly name: string
+  /** Whether it outlives its connection. */
+  readonly durable: boolean
   /** The output plugin's name. */
   readonly plugin: string
   /** `server_version_num`. */
@@ -39,7 +44,7 @@ export function temporarySlotName(random: () => number): string {
 }
 
 /**
- * Makes a temporary slot, which goes with its connection, and exports its snapshot.
+ * Makes a slot and exports its snapshot. A temporary one goes with its connection; a durable one is there until it is dropped.
  *
  * @throws {SlotError} if the server has no room for it, or old transactions don't end in time (transient).
  * @throws {SetupError} if the server's settings or the role's rights don't allow it.
@@ -48,15 +53,12 @@ export async function createSlot(
   replication: ReplicationConnection,
   request: SlotRequest,
 ): Promise<CreatedSlot> {
-  const { name, plugin, serverVersion, lockTimeoutMs } = request
-  if (!SLOT_NAME.test(name)) {
-    throw new OptionError('slot', 'a slot’s name has 1 to 63 lower-case letters, digits and underscores.')
-  }
-  const snapshot = serverVersion >= 150_000 ? `(SNAPSHOT 'export')` : 'EXPORT_SNAPSHOT'
+  const { name, plugin, durable, lockTimeoutMs } = request
+  checkSlotName(name)
   try {
     await replication.query(`SET lock_timeout = ${Math.ceil(lockTimeoutMs)}`)
     const [row] = await replication.query(
-      `CREATE_REPLICATION_SLOT "${name}" TEMPORARY LOGICAL "${plugin}" ${snapshot}`,
+      `CREATE_REPLICATION_SLOT "${name}" ${durable ? '' : 'TEMPORARY '}LOGICAL "${plugin}" ${slotOptions(request)}`,
     )
     return {
       name,
@@ -66,6 +68,22 @@ export async function createSlot(
   } catch (error) {
     throw await slotError(asError(error), request)
   }
+}
+
+/**
+ * @throws {OptionError} if no slot can have this name.
+ */
+export function checkSlotName(name: unknown): asserts name is string {
+  if (typeof name === 'string' && SLOT_NAME.test(name)) return
+  throw new OptionError('slot', 'a slot’s name has 1 to 63 lower-case letters, digits and underscores.')
+}
+
+function slotOptions({ durable, serverVersion }: SlotRequest): string {
+  if (serverVersion < OPTION_LISTS) return 'EXPORT_SNAPSHOT'
+  // The server then sends nothing that the standbys named in synchronized_standby_slots don't have yet.
+  return durable && serverVersion >= FAILOVER_SLOTS
+    ? `(SNAPSHOT 'export', FAILOVER true)`
+    : `(SNAPSHOT 'export')`
 }
 
 /**
@@ -90,7 +108,7 @@ export async function pluginHasOption(
   } catch (error) {
     // An error has dropped the session's temporary slots; this one is what the plugin says: invalid_parameter_value.
     if ((error as { code?: unknown }).code === '22023') return false
-    const request = { name: slot, plugin, lockTimeoutMs: PROBE_LOCK_TIMEOUT_MS }
+    const request = { name: slot, plugin, durable: false, lockTimeoutMs: PROBE_LOCK_TIMEOUT_MS }
     throw await slotError(asError(error), { ...request, oldestWriters: () => oldestWriters(connection) })
   } finally {
     await connection.query('SET lock_timeout = 0')
@@ -116,7 +134,7 @@ async function slotError(cause: Error, request: Omit<SlotRequest, 'serverVersion
       )
     case '42710': // duplicate_object
     case '55006': // object_in_use
-      return failed('another session has it. The cache tries again under another name.', true)
+      return failed('another session has it. The cache tries again.', true)
     case '55000': // object_not_in_prerequisite_state
       return setup(
         'wal-level',

@@ -82,7 +82,7 @@ describe('Applier', () => {
   test('takes a transaction back that was cut off, and applies it again from its beginning', async () => {
     const { applier, get, store, aborted } = open()
     await applyAll(applier, new ScriptSource<BoundRelation>([{ changes: [insert(1, 'old')] }]))
-    applier.begin()
+    applier.begin(7)
     const bound = applier.relation(users)!
     for (let id = 2; id < 3000; id++) applier.insert(bound, tupleOf(String(id), 'pending'))
     expect(store.writing).toBe(true)

@@ -68,12 +68,6 @@ test.each(documents)('%s lists the decoders that there are', (path, heading) => 
   expect([...listed].sort()).toEqual(Object.keys(decoders).sort())
 })
 
-test('the values that are refused in this version are refused', () => {
-  const resolve = (more: object): unknown =>
-    resolveOptions({ pool: new pg.Pool(), entities: [users], ...more } as OpenCacheOptions)
-  expect(() => resolve({ slot: { name: 'mine', durable: true } })).toThrow('Option "slot"')
-})
-
 test('a table has the options that are listed, with these defaults', () => {
   const rows = rowsByName(section('docs/options.md', 'A table: ReplicatedTable, defineTable'))
   const own = membersOf('src/mapping/define-table.ts', 'TableDefinition')

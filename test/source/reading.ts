@@ -9,7 +9,7 @@ import { PgoutputDecoder } from '../../src/decode/pgoutput.js'
 import { silentLogger } from '../../src/observe.js'
 import { type Connections, type Runtime, systemRuntime } from '../../src/runtime.js'
 import { openSlotSource } from '../../src/source/slot-source.js'
-import type { ChangeSource } from '../../src/source/source.js'
+import type { ChangeSource, FreshSource } from '../../src/source/source.js'
 import { connectionsOf } from '../../src/wire/connection.js'
 import { type Recorded, RecordingSink } from '../support/recording-sink.js'
 
@@ -37,7 +37,7 @@ export function decoder(): Decoder<Relation> {
 export async function openSource(
   url: string,
   { signal, runtime = systemRuntime }: { signal?: AbortSignal; runtime?: Runtime } = {},
-): Promise<ChangeSource<Relation>> {
+): Promise<FreshSource<Relation>> {
   const options = { decoder: decoder(), logger: silentLogger }
   const source = await openSlotSource(connectionsTo(url, runtime), runtime, options, signal)
   afterTest(() => source.close())

@@ -15,13 +15,14 @@ const states: Record<SlotState['kind'], SlotState> = {
   connecting: { kind: 'connecting', attempt: 2 },
   loading: { kind: 'loading', attempt: 2 },
   streaming: { kind: 'streaming', attempt: 2 },
-  waiting: { kind: 'waiting', attempt: 2, error },
+  waiting: { kind: 'waiting', attempt: 2, error, wasCheap: false },
   failed: { kind: 'failed', error },
   closed: { kind: 'closed' },
 }
 const events: Record<SlotEvent['kind'], SlotEvent> = {
   opened: { kind: 'opened' },
   loaded: { kind: 'loaded' },
+  resumed: { kind: 'resumed' },
   settled: { kind: 'settled' },
   elapsed: { kind: 'elapsed' },
   lost: { kind: 'lost', error },
@@ -32,6 +33,7 @@ const events: Record<SlotEvent['kind'], SlotEvent> = {
 const stays = <K extends SlotState['kind']>(kind: K) => ({
   opened: kind,
   loaded: kind,
+  resumed: kind,
   settled: kind,
   elapsed: kind,
   lost: kind,
@@ -41,7 +43,7 @@ const stays = <K extends SlotState['kind']>(kind: K) => ({
 const anyTime = { lost: 'waiting', fatal: 'failed', close: 'closed' } as const
 
 const expected: Record<SlotState['kind'], Record<SlotEvent['kind'], SlotState['kind']>> = {
-  connecting: { ...stays('connecting'), ...anyTime, opened: 'loading' },
+  connecting: { ...stays('connecting'), ...anyTime, opened: 'loading', resumed: 'streaming' },
   loading: { ...stays('loading'), ...anyTime, loaded: 'streaming' },
   streaming: { ...stays('streaming'), ...anyTime },
   waiting: { ...stays('waiting'), elapsed: 'connecting', fatal: 'failed', close: 'closed' },
@@ -81,9 +83,22 @@ describe('attempts', () => {
 
   test('wait longer when the server has no connection left', () => {
     const crowded = new ConnectionError('senders', 'full', true)
-    const wait = (reason: ConnectionError) => waitMs({ kind: 'waiting', attempt: 1, error: reason }, () => 1)
+    const wait = (reason: ConnectionError) =>
+      waitMs({ kind: 'waiting', attempt: 1, error: reason, wasCheap: false }, () => 1)
     assert.equal(wait(error), 100)
     assert.equal(wait(crowded), 2_000)
+  })
+
+  test('come quickly while a server is down that was up a short while ago, and cost nobody a load', () => {
+    const down = new ConnectionError('refused', 'nobody listens', true)
+    const wait = (attempt: number, wasCheap: boolean) =>
+      waitMs({ kind: 'waiting', attempt, error: down, wasCheap }, () => 1)
+    assert.deepEqual(
+      [1, 2, 3, 4, 60].map(attempt => wait(attempt, true)),
+      [100, 200, 400, 500, 500],
+    )
+    assert.equal(wait(61, true), 10_000)
+    assert.equal(wait(10, false), 10_000)
   })
 })
 

@@ -1,0 +1,53 @@
+import { once } from 'node:events'
+import { type AddressInfo, connect, createServer, type Socket } from 'node:net'
+
+/** A TCP proxy before a server, for connections that break in ways that a server can't bring about. */
+export interface TcpProxy extends AsyncDisposable {
+  /** `url` with the proxy's address. */
+  through(url: string): string
+  /** Ends all connections on our side, and leaves the server's side of them open: it learns nothing of it. */
+  forsake(): void
+}
+
+/** Starts a proxy on a free port, before the server at `host` and `port`. */
+export async function startProxy({ host, port }: { host: string; port: number }): Promise<TcpProxy> {
+  const near = new Set<Socket>()
+  const far = new Set<Socket>()
+  const listener = createServer(client => {
+    const server = connect(port, host)
+    near.add(client)
+    far.add(server)
+    // A reset is what these tests are about.
+    client.on('error', () => undefined)
+    server.on('error', () => undefined)
+    client.pipe(server, { end: false })
+    server.pipe(client)
+    client.on('close', () => {
+      if (near.delete(client)) server.destroy()
+    })
+    server.on('close', () => {
+      far.delete(server)
+      client.destroy()
+    })
+  }).listen(0, '127.0.0.1')
+  await once(listener, 'listening')
+  const { port: own } = listener.address() as AddressInfo
+  return {
+    through(url) {
+      const proxied = new URL(url)
+      proxied.hostname = '127.0.0.1'
+      proxied.port = String(own)
+      return proxied.href
+    },
+    forsake() {
+      const forsaken = [...near]
+      near.clear()
+      for (const client of forsaken) client.destroy()
+    },
+    async [Symbol.asyncDispose]() {
+      listener.close()
+      for (const socket of [...near, ...far]) socket.destroy()
+      await once(listener, 'close')
+    },
+  }
+}
