@@ -1,5 +1,11 @@
-/** Every decoder, given what a server sent with bytes of it altered: a change or a DecodeError, and nothing else. */
+/**
+ * Every decoder, given what a server sent with bytes of it altered: a change or a DecodeError, and nothing else. No loop without end,
+ * no memory beyond what the payload is worth, no value outside of it.
+ */
 import assert from 'node:assert/strict'
+import { setImmediate } from 'node:timers/promises'
+import { getHeapStatistics } from 'node:v8'
+import { createContext, Script } from 'node:vm'
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { TEXT, type TupleView } from '../../src/change/change.js'
@@ -12,8 +18,14 @@ import { type TestDatabase, testDatabase } from '../support/servers.js'
 import { decoderNames, skipUnlessInstalled } from './installed.js'
 
 const RUNS = 4_000
+/** So many in one turn of the event loop. */
+const BATCH = 250
 /** What a decoder may keep from one payload to the next. */
 const KEPT_BYTES = 1 << 20
+/** What the engine takes at once for small objects, and what the sink makes of a change: strings, and an object a row. */
+const HEAP_BYTES = 16 << 20
+/** For a batch, which takes a tenth of a second. */
+const HANGS_AFTER_MS = 25_000
 
 interface Frame {
   readonly lsn: bigint
@@ -21,7 +33,7 @@ interface Frame {
 }
 
 const SQL = [
-  `insert into "Us""ers" values (1, 'A"d\\a ☃', 1.5, '\\x00ff', '2024-02-03 04:05:06', '(1,2)', true, 9007199254740993); insert into "Us""ers" values (2, null)`,
+  `insert into "Us""ers" values (1, 'A"d\\a ☃', 1.5, '\\x00ff', '2024-02-03 04:05:06', '(1,2)', true, 9007199254740993, -0.1, '0044-03-15 BC', '04:05', 1.50, '{1,NULL}'); insert into "Us""ers" values (2, null)`,
   `update "Us""ers" set body = repeat('x', 5000) where id = 1`,
   `update "Us""ers" set id = 3 where id = 1`,
   `insert into logs values (1, null); update logs set note = 'x'; delete from logs`,
@@ -34,7 +46,8 @@ async function captured(
   db: TestDatabase,
   name: DecoderName,
 ): Promise<{ frames: Frame[]; decoder: Decoder<Relation> }> {
-  await db.query(`create table "Us""ers" (id int primary key, body text, "f""4" float4, photo bytea, at timestamp, place point, flag bool, big int8);
+  await db.query(`create table "Us""ers" (id int primary key, body text, "f""4" float4, photo bytea, at timestamp, place point, flag bool, big int8,
+      f8 float8, day date, clock time, price numeric, list int[]);
     alter table "Us""ers" alter body set storage external;
     create table logs (id int primary key, note text); alter table logs replica identity full;
     create publication p for table "Us""ers", logs`)
@@ -58,7 +71,7 @@ async function captured(
   return { frames: frames.map(({ lsn, data }) => ({ lsn: parseLsn(lsn), data })), decoder }
 }
 
-/** Sees to it that values lie in what is handed over, and that nothing is made larger than what was given. */
+/** Sees to it that values lie in what is handed over. */
 class BoundedSink extends RecordingSink {
   payloadBytes = 0
 
@@ -87,6 +100,43 @@ class BoundedSink extends RecordingSink {
   }
 }
 
+/** Runs `work`, and ends it with an error that names `what` if it goes on for ever, which nothing else could. */
+function unhung(work: () => void, what: () => string, limitMs = HANGS_AFTER_MS): void {
+  try {
+    new Script('work()').runInContext(createContext({ work }), { timeout: limitMs })
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ERR_SCRIPT_EXECUTION_TIMEOUT') throw error
+    throw new Error(`Still at it after ${limitMs} ms: ${what()}`, { cause: error })
+  }
+}
+
+/** Runs `work`, which may take no more memory than `payloadBytes` are worth. What is collected meanwhile makes it look less, never more. */
+function frugally(payloadBytes: number, work: () => void): void {
+  const before = getHeapStatistics()
+  try {
+    work()
+  } finally {
+    const after = getHeapStatistics()
+    const buffers = after.external_memory - before.external_memory
+    const heap = after.used_heap_size - before.used_heap_size
+    assert.ok(buffers <= KEPT_BYTES + 8 * payloadBytes, `${buffers} bytes of buffers for ${payloadBytes}`)
+    assert.ok(heap <= HEAP_BYTES + 64 * payloadBytes, `${heap} bytes of objects for ${payloadBytes}`)
+  }
+}
+
+test('a loop without end, and memory beyond the payload, would be noticed', () => {
+  const endless = (): void => {
+    for (;;);
+  }
+  expect(() => unhung(endless, () => 'a loop', 50)).toThrow('Still at it after 50 ms: a loop')
+  // So much that what is collected meanwhile can't hide it.
+  expect(() => frugally(100, () => void Buffer.alloc(64 * KEPT_BYTES))).toThrow(/bytes of buffers for 100/)
+  const kept: unknown[] = []
+  expect(() => frugally(100, () => void kept.push(new Array(HEAP_BYTES).fill(0)))).toThrow(
+    /bytes of objects for 100/,
+  )
+})
+
 function decodeFrame(decoder: Decoder<Relation>, sink: BoundedSink, { lsn, data }: Frame): void {
   sink.payloadBytes = data.length
   decoder.decode(Number(lsn >> 32n), Number(lsn & 0xffff_ffffn), data, 0, data.length, sink)
@@ -99,11 +149,29 @@ const mutation = fc.record({
   keep: fc.oneof(fc.nat(400), fc.constant(10_000)),
   cut: fc.option(fc.tuple(fc.nat(400), fc.nat(20)), { nil: undefined }),
   append: fc.uint8Array({ maxLength: 3 }),
+  // Lengths and counts as they must not be: of four bytes, and of a variable number.
+  extremes: fc.array(
+    fc.tuple(
+      fc.nat(400),
+      fc.constantFrom(
+        'ffffffff',
+        '7fffffff',
+        '80000000',
+        '7fff',
+        'ffff',
+        'ffffffff0f',
+        'ffffffffffffffffff01',
+      ),
+    ),
+    { maxLength: 2 },
+  ),
+  // The rest of another frame.
+  splice: fc.option(fc.tuple(fc.nat(1_000), fc.nat(400)), { nil: undefined }),
 })
 
 describe.each(decoderNames)('%s', name => {
   // The seed of a failure is printed by fast-check, with the smallest mutation that fails.
-  test('altered frames are changes or DecodeErrors', async ({ skip }) => {
+  test('altered frames are changes or DecodeErrors', { timeout: 120_000 }, async ({ skip }) => {
     const db = await testDatabase({ major: 15 })
     skipUnlessInstalled(db, name, skip)
     const { frames, decoder } = await captured(db, name)
@@ -113,23 +181,32 @@ describe.each(decoderNames)('%s', name => {
 
     // It goes on with what it knows: pgoutput announces a relation only once.
     let refused = 0
-    fc.assert(
-      fc.property(mutation, ({ frame, edits, keep, cut, append }) => {
-        const { lsn, data } = frames[frame % frames.length]!
-        const kept = data.subarray(0, keep)
-        const parts = cut === undefined ? [kept] : [kept.subarray(0, cut[0]), kept.subarray(cut[0] + cut[1])]
-        const altered = Buffer.concat([...parts, append])
-        for (const [at, byte] of edits) if (at < altered.length) altered[at] = byte
-        try {
-          decodeFrame(decoder, new BoundedSink(), { lsn, data: altered })
-        } catch (error) {
-          assert.ok(error instanceof DecodeError, String((error as Error).stack))
-          assert.equal(error.lsn, lsn)
-          refused++
-        }
-      }),
-      { numRuns: RUNS },
-    )
+    let current = Buffer.alloc(0)
+    const property = fc.property(mutation, ({ frame, edits, keep, cut, append, extremes, splice }) => {
+      const { lsn, data } = frames[frame % frames.length]!
+      const kept = data.subarray(0, keep)
+      const parts = cut === undefined ? [kept] : [kept.subarray(0, cut[0]), kept.subarray(cut[0] + cut[1])]
+      if (splice !== undefined) parts.push(frames[splice[0] % frames.length]!.data.subarray(splice[1]))
+      const altered = Buffer.concat([...parts, append])
+      for (const [at, byte] of edits) if (at < altered.length) altered[at] = byte
+      for (const [at, bytes] of extremes) Buffer.from(bytes, 'hex').copy(altered, at)
+      const sink = new BoundedSink()
+      current = altered
+      try {
+        frugally(altered.length, () => decodeFrame(decoder, sink, { lsn, data: altered }))
+      } catch (error) {
+        assert.ok(error instanceof DecodeError, String((error as Error).stack))
+        assert.equal(error.lsn, lsn)
+        refused++
+      }
+    })
+    for (let batch = 0; batch < RUNS / BATCH; batch++) {
+      unhung(
+        () => fc.assert(property, { numRuns: BATCH }),
+        () => `${name} decoding ${current.toString('hex')}`,
+      )
+      await setImmediate()
+    }
     expect(refused).toBeGreaterThan(RUNS / 4)
 
     // What was altered has left nothing behind.

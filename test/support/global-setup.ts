@@ -18,6 +18,8 @@ export default async function setup(project: TestProject): Promise<() => Promise
 
   const door = createServer((request, response) => {
     const major = Number(request.url?.slice(1))
+    // A test may hold up its event loop for seconds: it would then write to a connection that was closed for being idle.
+    response.setHeader('connection', 'close')
     answer(servers, major).then(
       server => response.end(JSON.stringify(described(server))),
       (error: unknown) => response.writeHead(500).end(error instanceof Error ? error.message : String(error)),
