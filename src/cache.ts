@@ -1,6 +1,7 @@
 import type pg from 'pg'
 import { CacheCore, type CacheHealth, type CacheState } from './cache/core.js'
 import { type OpenCacheOptions, resolveOptions } from './cache/options.js'
+import type { Session } from './cache/session.js'
 import type { Queryable, WriteOptions, Written } from './cache/write.js'
 import type {
   RequestScope,
@@ -60,6 +61,13 @@ export interface Cache extends AsyncDisposable {
    * @throws {OverloadedError} if very many wait already. @throws {ClosedError} Rejects with the signal's reason when it aborts.
    */
   waitFor(token: string, options?: WaitOptions): Promise<void>
+  /**
+   * One user's reads and writes, which never go back, on whatever server: begin it with the last request's `session.token`, and keep the new one
+   * when the request ends. Without a token, or with an empty one, it has seen nothing yet.
+   *
+   * @throws {TokenError} for a text that is no token, or not signed with `tokenSecret`. Reads throw TokenLostError if a failover has lost what it names.
+   */
+  session(token?: string | null): Session
   /** `starting` until the first load is done; `reconnecting` while memory is served without a stream behind it. */
   readonly state: CacheState
   /** What an operator wants to see: nothing of any row in it. */

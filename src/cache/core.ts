@@ -35,6 +35,7 @@ import type { CacheHealth, CacheState } from './health.js'
 import { asCacheError, Lifecycle } from './lifecycle.js'
 import { APPLICATION_NAME, type ResolvedOptions } from './options.js'
 import { RequestScopes } from './scopes.js'
+import { CacheSession, type Session } from './session.js'
 import { callerSession, prepare, sessionOver, type Setup } from './setup.js'
 import { untilServerIsUp } from './start-retry.js'
 import { notAnEntity, SnapshotKeeper } from './snapshots.js'
@@ -86,7 +87,6 @@ export class CacheCore {
     this.#waits = new TokenWaits(
       {
         runtime,
-        codec: this.#codec,
         readable: () => this.#readable(),
         server: this.#serverPosition,
         askHistory: timeline => this.#askHistory(timeline),
@@ -183,14 +183,19 @@ export class CacheCore {
     const run = this.#sessions!.run.bind(this.#sessions)
     return {
       gate: this.#gate,
-      database: new DatabaseReader(this.#databaseGate, run),
+      database: new DatabaseReader(this.#databaseGate, run, () => this.#pages),
       maxStalenessMs,
       onStale,
       onUnknown,
-      waitFor: (token, wait) => this.waitFor(token, wait),
+      positionOf: token => this.#codec.decode(token),
+      position: () => positionOf(this.#readable()),
+      waitFor: (position, wait) => this.#waits.waitFor(position, wait),
+      mustCover: (position, by) => this.#waits.mustCover(position, by),
       prove: signal => this.#live?.prove(signal) ?? Promise.resolve(),
       closed: () => this.#gone,
       scope: () => this.#scopes.current,
+      session: null,
+      tokenOf: position => this.#codec.encode(position, position.lsn),
     }
   }
 
@@ -202,7 +207,8 @@ export class CacheCore {
       gate: this.#gate,
       onUnknown: reads.onUnknown,
       pin: options => pinNewest(reads, options, open),
-      covers: (snapshot, token) => this.#waits.isIn(token, snapshot.position),
+      covers: (snapshot, token) =>
+        this.#waits.isIn(this.#codec.decode(token), this.#codec.decode(snapshot.position)),
       token: signal => this.token(undefined, signal === undefined ? {} : { signal }),
     }
   }
@@ -277,9 +283,26 @@ export class CacheCore {
   }
 
   table<Row extends object>(declaration: TableDeclaration<Row>): Table<Row> {
+    return this.#facade(declaration)
+  }
+
+  #facade<Row extends object>(declaration: TableDeclaration<Row>): CacheTable<Row> {
     const entry = this.#entries.get(declaration)
     if (entry === undefined) throw notAnEntity()
-    return entry.facade as unknown as Table<Row>
+    return entry.facade as unknown as CacheTable<Row>
+  }
+
+  session(token?: string | null): Session {
+    return new CacheSession(
+      {
+        codec: this.#codec,
+        table: (declaration, session) => this.#facade(declaration).within(session),
+        snapshot: () => this.snapshot(),
+        waitFor: (position, options) => this.#waits.waitFor(position, options),
+        write: (work, options) => this.write(work, options),
+      },
+      token,
+    )
   }
 
   snapshot(): Snapshot {
@@ -317,8 +340,8 @@ export class CacheCore {
     return { result, token: this.#codec.encode(position, position.lsn) }
   }
 
-  waitFor(token: string, options?: WaitOptions): Promise<void> {
-    return this.#waits.waitFor(token, options)
+  async waitFor(token: string, options?: WaitOptions): Promise<void> {
+    await this.#waits.waitFor(this.#codec.decode(token), options)
   }
 
   async #askPosition(): Promise<LogPosition> {
@@ -420,6 +443,11 @@ export class CacheCore {
   [Symbol.asyncDispose](): Promise<void> {
     return this.close()
   }
+}
+
+function positionOf({ incarnation, store }: Generation): LogPosition {
+  const { systemId, timeline } = incarnation
+  return { systemId, timeline, lsn: store.position }
 }
 
 function isSameHistory(a: Incarnation, b: Incarnation): boolean {

@@ -1,8 +1,8 @@
 import { LSN_MAX, type Lsn } from '../change/lsn.js'
 import { type ClosedError, TokenError, TokenLostError } from '../errors.js'
-import { isBeyond, type ServerPosition } from '../freshness/server-position.js'
+import type { ServerPosition } from '../freshness/server-position.js'
 import type { TimelineHistory } from '../freshness/timeline.js'
-import type { Incarnation, LogPosition, TokenCodec } from '../freshness/token.js'
+import { type Incarnation, isBeyond, type LogPosition } from '../freshness/token.js'
 import { PositionWaiters } from '../freshness/waiters.js'
 import type { WaitOptions } from '../query/types.js'
 import type { Runtime } from '../runtime.js'
@@ -20,7 +20,6 @@ export interface Readable {
 
 export interface TokenWaitsOptions {
   readonly runtime: Runtime
-  readonly codec: TokenCodec
   /** @throws {NotReadyError} @throws {ClosedError} */
   readonly readable: () => Readable
   readonly server: ServerPosition
@@ -46,13 +45,15 @@ export class TokenWaits {
   }
 
   /** @see Cache.waitFor */
-  async waitFor(token: string, { timeoutMs = WAIT_DEFAULT_MS, signal }: WaitOptions = {}): Promise<void> {
-    const { codec, readable, runtime } = this.#options
+  async waitFor(
+    target: LogPosition,
+    { timeoutMs = WAIT_DEFAULT_MS, signal }: WaitOptions = {},
+  ): Promise<void> {
+    const { readable, runtime } = this.#options
     const { clock } = runtime
     const untilMs = clock.monotonicMs() + timeoutMs
     for (;;) {
       const { incarnation, store } = readable()
-      const target = codec.decode(token, incarnation.systemId)
       signal?.throwIfAborted()
       const lsn = isOf(incarnation, target) ? target.lsn : await this.#lsnIn(incarnation, target)
       if (store.position >= lsn) return
@@ -65,13 +66,18 @@ export class TokenWaits {
     }
   }
 
-  /** Whether what one token names is in the state that the other names. @throws {TokenError} @throws {TokenLostError} */
-  async isIn(token: string, state: string): Promise<boolean> {
-    const { codec, readable } = this.#options
-    const { systemId } = readable().incarnation
-    const target = codec.decode(token, systemId)
-    const shown = codec.decode(state, systemId)
-    return (isOf(shown, target) ? target.lsn : await this.#lsnIn(shown, target)) <= shown.lsn
+  /** Whether what one position names is in the state of the other. @throws {TokenError} @throws {TokenLostError} */
+  async isIn(target: LogPosition, state: LogPosition): Promise<boolean> {
+    return (isOf(state, target) ? target.lsn : await this.#lsnIn(state, target)) <= state.lsn
+  }
+
+  /**
+   * Sees to it that `position`, which the server has just named, is at or after `target`: it may have been failed over meanwhile.
+   *
+   * @throws {TokenError} @throws {TokenLostError}
+   */
+  async mustCover(target: LogPosition, position: LogPosition): Promise<void> {
+    if (!(await this.isIn(target, position))) throw beyondServer()
   }
 
   /** The position has moved: those who waited for it go on. */
@@ -89,8 +95,9 @@ export class TokenWaits {
     this.#waiters.failAll(error)
   }
 
-  /** Where a position of another timeline is in this one. @throws {TokenLostError} if it is not. */
-  async #lsnIn({ timeline }: Incarnation, target: LogPosition): Promise<Lsn> {
+  /** Where a position of another history is in this one. @throws {TokenLostError} if it is not. @throws {TokenError} for another cluster's. */
+  async #lsnIn({ systemId, timeline }: Incarnation, target: LogPosition): Promise<Lsn> {
+    if (target.systemId !== systemId) throw new TokenError('it belongs to another database cluster.')
     // Of a timeline that is still to come here: another server has been failed over to it already.
     if (target.timeline > timeline) return LSN_MAX
     const end = (await this.#historyOf(timeline)).get(target.timeline)
@@ -127,14 +134,17 @@ export class TokenWaits {
   async #refuseBeyond(target: LogPosition, refusal: AbortController): Promise<void> {
     // If the server can't be asked, the wait goes on, and ends by itself.
     const reached = await this.#options.server.get().catch(() => target)
-    if (isBeyond(target, reached))
-      refusal.abort(new TokenError('it names a position that the server has not come to yet.'))
+    if (isBeyond(target, reached)) refusal.abort(beyondServer())
   }
+}
+
+function beyondServer(): TokenError {
+  return new TokenError('it names a position that the server has not come to.')
 }
 
 /** Ends waits that begin again. */
 class HistoryChanged extends Error {}
 
-function isOf({ timeline }: Incarnation, target: LogPosition): boolean {
-  return target.timeline === timeline
+function isOf({ systemId, timeline }: Incarnation, target: Incarnation): boolean {
+  return target.timeline === timeline && target.systemId === systemId
 }

@@ -1,4 +1,4 @@
-import { type Lsn, normaliseInsertLsn, parseLsn } from '../change/lsn.js'
+import { normaliseInsertLsn, parseLsn } from '../change/lsn.js'
 import type { TextRow } from '../runtime.js'
 import type { LogPosition } from './token.js'
 
@@ -55,9 +55,4 @@ export class ServerPosition {
     })
     return this.#asked
   }
-}
-
-/** Whether `a` can be shown to lie beyond `b`, both being of one cluster. */
-export function isBeyond(a: LogPosition, b: { timeline: number; lsn: Lsn }): boolean {
-  return a.timeline > b.timeline || (a.timeline === b.timeline && a.lsn > b.lsn)
 }

@@ -14,6 +14,11 @@ export interface LogPosition extends Incarnation {
   readonly lsn: Lsn
 }
 
+/** Whether `a` lies beyond `b` in one cluster; one of a later timeline is taken to. */
+export function isBeyond(a: LogPosition, b: LogPosition): boolean {
+  return a.timeline > b.timeline || (a.timeline === b.timeline && a.lsn > b.lsn)
+}
+
 const TOKEN = /^1\.([0-9a-z]{1,13})\.([0-9a-z]{1,7})\.([0-9a-z]{1,13})$/
 const SIGNATURE_SEPARATOR = '~'
 /** 128 of SHA-256's bits: 22 characters. */
@@ -39,9 +44,9 @@ export class TokenCodec {
   /**
    * The position that `token` names.
    *
-   * @throws {TokenError} if it is no token, not signed by us, or one of another cluster than `systemId`'s.
+   * @throws {TokenError} if it is no token, or not signed by us.
    */
-  decode(token: string, systemId: string): LogPosition {
+  decode(token: string): LogPosition {
     // From a cookie it may be anything.
     const parts =
       typeof token === 'string' && token.length <= TOKEN_LENGTH_MAX ? TOKEN.exec(this.#opened(token)) : null
@@ -49,13 +54,10 @@ export class TokenCodec {
       throw new TokenError(
         'it is not a token of this cache. Pass the text as cache.token() or cache.position gave it.',
       )
-    if (parts[1] !== BigInt(systemId).toString(36))
-      throw new TokenError('it belongs to another database cluster.')
-    const position = parseBase36(parts[3]!)
-    if (position > LSN_MAX) throw new TokenError('it names a position that can not be.')
     const timeline = Number.parseInt(parts[2]!, 36)
-    if (timeline === 0) throw new TokenError('it names a timeline that can not be.')
-    return { systemId, timeline, lsn: position as Lsn }
+    const lsn = parseBase36(parts[3]!)
+    if (lsn > LSN_MAX || timeline === 0) throw new TokenError('it names a position that can not be.')
+    return { systemId: parseBase36(parts[1]!).toString(), timeline, lsn: lsn as Lsn }
   }
 
   /** The token without its signature. @throws {TokenError} if that is not ours. */

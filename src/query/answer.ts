@@ -7,7 +7,8 @@ import {
   WaitTimeoutError,
 } from '../errors.js'
 import type { FreshnessGate } from '../freshness/gate.js'
-import type { DatabaseReader } from './database.js'
+import { isBeyond, type LogPosition } from '../freshness/token.js'
+import type { DatabaseReader, Fetched } from './database.js'
 import type { LiveTable } from './live.js'
 import type { ReadScope } from './scope.js'
 import type { ReadOptions, Snapshot, SnapshotTable, TableDeclaration, WaitOptions } from './types.js'
@@ -19,14 +20,31 @@ export interface ReadContext {
   readonly maxStalenessMs: number
   readonly onStale: 'throw' | 'database' | 'serve'
   readonly onUnknown: 'throw' | 'database'
-  /** Resolves when the token's position is visible. */
-  readonly waitFor: (token: string, options: WaitOptions) => Promise<void>
+  /** @throws {TokenError} */
+  readonly positionOf: (token: string) => LogPosition
+  readonly tokenOf: (position: LogPosition) => string
+  /** Where memory is now. */
+  readonly position: () => LogPosition
+  /** Resolves when the position is visible. */
+  readonly waitFor: (position: LogPosition, options: WaitOptions) => Promise<void>
+  /** Resolves if the second position is at or after the first one. @throws {TokenError} @throws {TokenLostError} */
+  readonly mustCover: (position: LogPosition, by: LogPosition) => Promise<void>
   /** Has the server asked for its position now; resolves when that is visible, or can't be shown soon. */
   readonly prove: (signal?: AbortSignal) => Promise<void>
   /** Why no read may be answered any more, or null. */
   readonly closed: () => ClosedError | null
   /** The request's that asks, or null if it is not in one. */
   readonly scope: () => ReadScope | null
+  /** Whose reads must not go back; null for a table's own. */
+  readonly session: ReadSession | null
+}
+
+/** One user's reads, wherever they are answered. */
+export interface ReadSession {
+  /** The newest position that any of them has seen; null before the first. */
+  readonly seen: LogPosition | null
+  /** One of them has seen this position. */
+  observe(position: LogPosition): void
 }
 
 /** Whatever reads a table: it may be another generation's at any time. */
@@ -40,7 +58,7 @@ export interface Question<Row extends object, T> {
   readonly memory: (live: LiveTable) => T
   /** The same as of a snapshot's commit. */
   readonly snapshot: (table: SnapshotTable<Row>) => Promise<T>
-  readonly database: (live: LiveTable) => Promise<T>
+  readonly database: (live: LiveTable) => Promise<Fetched<T>>
 }
 
 /**
@@ -55,39 +73,71 @@ export async function answer<Row extends object, T>(
 ): Promise<T> {
   const gone = context.closed()
   if (gone !== null) throw gone
+  const floor = floorOf(context, options)
   const scope = context.scope()
-  if (scope !== null) return answerInScope(scope, source, options, question)
+  if (scope !== null) return answerInScope(context, scope, source, { options, floor }, question)
+  const askDatabase = (): Promise<T> => fromDatabase(context, source, floor, question)
   const isHeld = (): boolean => source.live.table.failed === null
-  if (!(await mayUseMemory(context, options, isHeld))) return question.database(source.live)
+  const memory = await useOfMemory(context, options, floor, isHeld)
+  if (memory === 'no') return askDatabase()
+  let value: T
   try {
-    return question.memory(source.live)
+    value = question.memory(source.live)
   } catch (error) {
     if (!isUnknown(error) || (options.onUnknown ?? context.onUnknown) === 'throw') throw error
-    return question.database(source.live)
+    return askDatabase()
   }
+  const position = context.position()
+  // Between the wait and the answer, another history may have been taken over.
+  if (floor !== null && memory === 'yes') await context.mustCover(floor, position)
+  context.session?.observe(position)
+  return value
+}
+
+/** What the read is to be at or after: its token, and what its session has seen. @throws {TokenError} */
+function floorOf({ session, positionOf }: ReadContext, { after }: ReadOptions): LogPosition | null {
+  const seen = session?.seen ?? null
+  if (after === undefined) return seen
+  const wanted = positionOf(after)
+  return seen === null || isBeyond(wanted, seen) ? wanted : seen
+}
+
+async function fromDatabase<Row extends object, T>(
+  context: ReadContext,
+  source: TableSource,
+  floor: LogPosition | null,
+  question: Question<Row, T>,
+): Promise<T> {
+  const { value, position } = await question.database(source.live)
+  if (floor !== null) await context.mustCover(floor, position)
+  context.session?.observe(position)
+  return value
 }
 
 /** A request's reads see its commit; once PostgreSQL had to be asked, those that follow are not before what it said. */
 async function answerInScope<Row extends object, T>(
+  context: ReadContext,
   scope: ReadScope,
   source: TableSource,
-  options: ReadOptions,
+  { options, floor }: { readonly options: ReadOptions; readonly floor: LogPosition | null },
   question: Question<Row, T>,
 ): Promise<T> {
   const { declaration, name } = source.live.mapping
   const mayAsk = scope.onUnknown(options) === 'database'
-  const snapshot = await scope.at(options)
+  const snapshot = await scope.at(floor === null ? options : { ...options, after: context.tokenOf(floor) })
   if (snapshot !== null)
     try {
-      return await question.snapshot(snapshot.table(declaration as TableDeclaration<Row>))
+      const value = await question.snapshot(snapshot.table(declaration as TableDeclaration<Row>))
+      context.session?.observe(context.positionOf(snapshot.position))
+      return value
     } catch (error) {
       if (!isUnknown(error) || !mayAsk) throw error
     }
   else if (!mayAsk)
     throw new NotLocalError(name, 'request scope', 'The request reads PostgreSQL: see cache.run().')
-  const fromDatabase = await question.database(source.live)
+  const value = await fromDatabase(context, source, floor, question)
   scope.databaseWasRead()
-  return fromDatabase
+  return value
 }
 
 /**
@@ -100,39 +150,54 @@ export async function pinNewest(
   options: ReadOptions,
   open: () => Snapshot,
 ): Promise<Snapshot | null> {
-  if (!(await mayUseMemory(context, options, () => true))) return null
+  const floor = floorOf(context, options)
+  const memory = await useOfMemory(context, options, floor, () => true)
+  if (memory === 'no') return null
+  let snapshot: Snapshot
   try {
-    return open()
+    snapshot = open()
   } catch (error) {
     if (!isUnknown(error) || (options.onUnknown ?? context.onUnknown) === 'throw') throw error
     return null
   }
+  try {
+    if (floor !== null && memory === 'yes')
+      await context.mustCover(floor, context.positionOf(snapshot.position))
+    return snapshot
+  } catch (error) {
+    snapshot.close()
+    throw error
+  }
 }
 
-/** Whether memory is at or after the read's token and fresh enough; false if PostgreSQL is to answer. `isHeld`: there is something to serve. */
-async function mayUseMemory(
+/** 'yes': memory is at or after the floor, and fresh enough. 'no': PostgreSQL is to answer. 'excused': memory may, although it is before the floor. */
+type UseOfMemory = 'yes' | 'no' | 'excused'
+
+/** Whether memory is to answer. `isHeld`: there is something to serve. */
+async function useOfMemory(
   context: ReadContext,
   options: ReadOptions,
+  floor: LogPosition | null,
   isHeld: () => boolean,
-): Promise<boolean> {
-  return (await hasReached(context, options)) && (await isFresh(context, options, isHeld))
+): Promise<UseOfMemory> {
+  const use = floor === null ? 'yes' : await reach(context, floor, options)
+  return use === 'no' || !(await isFresh(context, options, isHeld)) ? 'no' : use
 }
 
-/** Whether memory is at or after the read's token, or need not be; false if PostgreSQL, which is past every token, is to answer. */
-async function hasReached(context: ReadContext, options: ReadOptions): Promise<boolean> {
-  const { after, timeoutMs, signal } = options
-  if (after === undefined) return true
+/** Waits for memory to reach the floor. PostgreSQL is past every token. */
+async function reach(context: ReadContext, floor: LogPosition, options: ReadOptions): Promise<UseOfMemory> {
+  const { timeoutMs, signal } = options
   try {
-    await context.waitFor(after, {
+    await context.waitFor(floor, {
       ...(timeoutMs === undefined ? {} : { timeoutMs }),
       ...(signal === undefined ? {} : { signal }),
     })
-    return true
+    return 'yes'
   } catch (error) {
     if (!isNotReached(error)) throw error
     const policy = timeoutPolicy(context, options)
     if (policy === 'throw') throw error
-    return policy === 'serve'
+    return policy === 'serve' ? 'excused' : 'no'
   }
 }
 

@@ -1,5 +1,7 @@
 import { NULL, TEXT, TupleView } from '../change/change.js'
 import { CacheError, DatabaseReadError } from '../errors.js'
+import { type LogPages, positionColumns, readPosition } from '../freshness/server-position.js'
+import type { LogPosition } from '../freshness/token.js'
 import type { TableMapping } from '../mapping/mapping.js'
 import type { RowFactory } from '../mapping/values.js'
 import type { QueryConnection, TextRow } from '../runtime.js'
@@ -17,39 +19,73 @@ export interface DatabaseTable {
   readonly rows: RowFactory
 }
 
+/** What PostgreSQL answered, and a position at or after everything that the answer shows. */
+export interface Fetched<T> {
+  readonly value: T
+  readonly position: LogPosition
+}
+
+/** An SQL SELECT whose columns are `c0`, `c1` and so on, and the texts of its parameters. */
+export interface Selection {
+  readonly sql: string
+  readonly parameters: readonly (string | null)[]
+}
+
 /** Reads that memory could not answer: ordinary parameterised SQL, with the same mapping and parsers, and never more than the gate lets through. */
 export class DatabaseReader {
   readonly #gate: DatabaseGate
   readonly #run: RunQuery
+  readonly #pages: () => LogPages
 
-  constructor(gate: DatabaseGate, run: RunQuery) {
+  constructor(gate: DatabaseGate, run: RunQuery, pages: () => LogPages) {
     this.#gate = gate
     this.#run = run
+    this.#pages = pages
+  }
+
+  /** The row with this key as PostgreSQL has it now, or null. Throws as `select` does. @throws {KeyError} */
+  async findByKey(table: DatabaseTable, key: unknown, signal?: AbortSignal): Promise<Fetched<object | null>> {
+    const { mapping, keys, rows } = table
+    const selection = { sql: selectByKey(mapping), parameters: keys.parameters(key) }
+    const { value, position } = await this.select(table, selection, signal)
+    const [row] = value
+    return { value: row === undefined ? null : rows.read(rows.decode(viewOf(mapping, row), false)), position }
   }
 
   /**
-   * The row with this key as PostgreSQL has it now, or null.
+   * What a selection gives now, in its order, as texts.
    *
-   * @throws {KeyError} @throws {OverloadedError} @throws {DatabaseReadError} with what the server said as its cause.
+   * @throws {OverloadedError} @throws {DatabaseReadError} with what the server said as its cause. Rejects with the signal's reason when it aborts.
    */
-  async findByKey(
-    { mapping, keys, rows }: DatabaseTable,
-    key: unknown,
+  async select(
+    { mapping }: DatabaseTable,
+    { sql, parameters }: Selection,
     signal?: AbortSignal,
-  ): Promise<object | null> {
-    const parameters = keys.parameters(key)
+  ): Promise<Fetched<TextRow[]>> {
     try {
-      const [row] = await this.#gate.pass(
-        () => this.#run(session => session.query(selectByKey(mapping), parameters), signal),
+      const answer = await this.#gate.pass(
+        () => this.#run(session => session.query(withPosition(sql), parameters), signal),
         signal,
       )
-      return row === undefined ? null : rows.read(rows.decode(viewOf(mapping, row), false))
+      return {
+        value: answer.filter(row => row['found'] !== null),
+        position: readPosition(answer[0]!, this.#pages()),
+      }
     } catch (error) {
       signal?.throwIfAborted()
       if (error instanceof CacheError) throw error
       throw new DatabaseReadError(mapping.name, { cause: error })
     }
   }
+}
+
+/**
+ * One statement, so one snapshot: everything that the rows show had been written to the log before the insert position is looked at. It gives
+ * a row even if the selection gives none; the selection's order stays, since there is one row to join it to.
+ */
+function withPosition(sql: string): string {
+  return `SELECT place.*, answer.* FROM (SELECT ${positionColumns('pg_catalog.pg_current_wal_insert_lsn()')}) AS place
+    LEFT JOIN (SELECT true AS found, selected.* FROM (${sql}) AS selected) AS answer ON true`
 }
 
 /** Columns are named by their position, so that no column's name means anything here. */

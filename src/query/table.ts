@@ -1,6 +1,7 @@
 import { KeyError, NotFoundError, OptionError } from '../errors.js'
 import type { Snapshot as StoreSnapshot } from '../store/snapshot.js'
-import { answer, type ReadContext, type TableSource } from './answer.js'
+import { answer, type ReadContext, type ReadSession, type TableSource } from './answer.js'
+import type { Fetched } from './database.js'
 import { type LiveTable, lookUp } from './live.js'
 import { LocalTable, SnapshotLocalTable } from './local.js'
 import type {
@@ -8,6 +9,7 @@ import type {
   FindInSnapshot,
   FindUnique,
   LocalReads,
+  SessionTable,
   SnapshotTable,
   Table,
   TableChange,
@@ -28,7 +30,7 @@ const SNAPSHOT_FIND_OPTIONS: ReadonlySet<string> = new Set(['where', 'signal'])
 const CHANGES_OPTIONS: ReadonlySet<string> = new Set(['signal'])
 
 /** The asynchronous reads of a table as it is now: memory where that proves the answer, else PostgreSQL, as the options say. */
-class AsyncReads<Row extends object> {
+class AsyncReads<Row extends object> implements SessionTable<Row> {
   readonly #source: TableSource
   readonly #context: ReadContext
 
@@ -43,7 +45,7 @@ class AsyncReads<Row extends object> {
     return answer<Row, Row | null>(this.#context, this.#source, query, {
       memory: live => (lookUp(live, where, live.store.visible) ?? null) as Row | null,
       snapshot: table => table.findUnique({ where, ...(signal === undefined ? {} : { signal }) }),
-      database: live => this.#context.database.findByKey(live, where, signal) as Promise<Row | null>,
+      database: live => this.#context.database.findByKey(live, where, signal) as Promise<Fetched<Row | null>>,
     })
   }
 
@@ -58,6 +60,7 @@ class AsyncReads<Row extends object> {
 export class CacheTable<Row extends object> extends AsyncReads<Row> implements Table<Row> {
   readonly local: LocalTable<Row>
   readonly #source: { live: LiveTable }
+  readonly #context: ReadContext
   readonly #changes: (options: ChangesOptions) => AsyncIterableIterator<TableChange<Row>>
 
   constructor(
@@ -69,6 +72,7 @@ export class CacheTable<Row extends object> extends AsyncReads<Row> implements T
     super(source, context)
     this.local = new LocalTable<Row>(live, context.gate)
     this.#source = source
+    this.#context = context
     this.#changes = changes
   }
 
@@ -81,6 +85,11 @@ export class CacheTable<Row extends object> extends AsyncReads<Row> implements T
   follow(live: LiveTable): void {
     this.#source.live = live
     this.local.follow(live)
+  }
+
+  /** The table as one session reads it. */
+  within(session: ReadSession): SessionTable<Row> {
+    return new AsyncReads<Row>(this.#source, { ...this.#context, session })
   }
 
   changes(options: ChangesOptions = {}): AsyncIterableIterator<TableChange<Row>> {

@@ -138,6 +138,9 @@ export interface Table<Row> extends SnapshotTable<Row> {
   changes(options?: ChangesOptions): AsyncIterableIterator<TableChange<Row>>
 }
 
+/** A table as one session reads it: asynchronous reads, none of which goes back behind another one of the session. */
+export type SessionTable<Row> = Omit<Table<Row>, 'local' | 'changes'>
+
 /** All tables as of one commit. Release it with `using`, or `close()`: it keeps old row versions in memory. */
 export interface Snapshot extends Disposable {
   table<Row extends object>(declaration: TableDeclaration<Row>): SnapshotTable<Row>

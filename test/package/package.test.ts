@@ -94,7 +94,8 @@ async function installProject(): Promise<void> {
       'declare const pool: pg.Pool',
       'declare const cache: Cache',
     ]
-      .concat('declare const User: new () => object', 'declare const id: number, email: string', ...others)
+      .concat('declare const User: new () => { id: number; email: string }', 'declare let cookie: string')
+      .concat('declare const id: number, email: string', ...others)
       .join('\n'),
   )
   for (const [mode, decorators] of Object.entries(modes)) {
