@@ -19,12 +19,6 @@ export function notCarriedBy(decoder: DecoderName): Oddity[] {
 }
 
 /** What may be vouched for where `notCarriedBy` is left out. */
-export function assumptionsFor(
-  decoder: DecoderName,
-): Pick<OpenCacheOptions, 'assumeFinite' | 'assumeNoTruncate'> {
-  const leftOut = notCarriedBy(decoder)
-  return {
-    assumeFinite: leftOut.includes('NaN and the infinities'),
-    assumeNoTruncate: leftOut.includes('TRUNCATE'),
-  }
+export function assumptionsFor(decoder: DecoderName): Pick<OpenCacheOptions, 'assumeFinite'> {
+  return { assumeFinite: notCarriedBy(decoder).includes('NaN and the infinities') }
 }

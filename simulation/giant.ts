@@ -3,7 +3,6 @@ import { monitorEventLoopDelay } from 'node:perf_hooks'
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import type { DecoderName } from '../src/decode/index.js'
 import { type Cache, defineTable, openCache } from '../src/index.js'
-import { assumptionsFor } from './decoders.js'
 import { openPool } from './pool.js'
 
 export interface GiantOptions {
@@ -35,7 +34,6 @@ export async function runGiant({ databaseUrl, rows, decoder }: GiantOptions): Pr
       pool,
       entities: [giant],
       decoder,
-      ...assumptionsFor(decoder),
       // While it is on its way nothing newer can arrive, so memory may grow old on a slow machine.
       onStale: { local: 'serve' },
     })

@@ -6,7 +6,6 @@ import { setImmediate as nextTurn } from 'node:timers/promises'
 import type pg from 'pg'
 import type { DecoderName } from '../src/decode/index.js'
 import { type Cache, defineTable, openCache, type Snapshot } from '../src/index.js'
-import { assumptionsFor } from './decoders.js'
 import { openPool } from './pool.js'
 import { Random } from './random.js'
 
@@ -62,7 +61,6 @@ export async function runTpcb({ databaseUrl, seed, snapshots, decoder }: TpcbOpt
       pool,
       entities: Object.values(tables),
       decoder,
-      ...assumptionsFor(decoder),
     })
     const stop = new AbortController()
     const writers = Array.from({ length: WRITERS }, (_, writer) =>

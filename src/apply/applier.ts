@@ -24,6 +24,8 @@ export interface ApplierOptions {
   readonly logger: Logger
   /** A commit has become visible, or (with `changed` false) the position has moved without one. */
   readonly onPosition: (position: Lsn, changed: boolean, commitTimeMs: number) => void
+  /** A commit has come that changes none of the tables. */
+  readonly onSilentCommit?: () => void
   /** The transaction in progress was taken back. */
   readonly onAborted: () => void
 }
@@ -164,6 +166,7 @@ export class Applier implements ChangeSink<BoundRelation> {
   commit(endLsn: Lsn, commitTimeMs: number): void {
     if (this.#seq === 0) {
       this.progress(endLsn)
+      this.#options.onSilentCommit?.()
       return
     }
     this.#seq = 0

@@ -142,6 +142,9 @@ export class CacheCore {
         if (generation === this.#live) this.#feed.aborted()
       },
       onProven: (generation, askedMs) => this.#onProven(generation, askedMs),
+      onDoubted: generation => {
+        if (generation === this.#live) this.#gate.doubt()
+      },
       onFailed: error => this.#fail(error),
     })
     const mayGiveUp = (): boolean => options.wait && this.#live === null

@@ -4,6 +4,7 @@ import { loadTables } from '../apply/load.js'
 import type { Lsn } from '../change/lsn.js'
 import { type Decoder, decoders } from '../decode/index.js'
 import { asError, ConnectionError, DivergedError } from '../errors.js'
+import { tablesInOtherFiles } from '../freshness/files.js'
 import type { Incarnation } from '../freshness/token.js'
 import { type ProbeAnswer, Prober } from '../freshness/probe.js'
 import { PositionWaiters } from '../freshness/waiters.js'
@@ -34,6 +35,8 @@ export interface GenerationEvents {
   readonly onAborted: (generation: Generation) => void
   /** Everything committed before `askedMs` is in its tables. */
   readonly onProven: (generation: Generation, askedMs: number) => void
+  /** Its tables are found to show no commit's state. Nothing is proven of it any more. */
+  readonly onDoubted: (generation: Generation) => void
 }
 
 export interface GenerationContext {
@@ -65,6 +68,7 @@ export class Generation {
   #until: AbortSignal | null = null
   /** Whether that was said already. */
   #isSynchronous = false
+  #isDoubted = false
 
   private constructor(
     context: GenerationContext,
@@ -92,6 +96,7 @@ export class Generation {
         events.onPosition(this, position, changed)
       },
       onAborted: () => events.onAborted(this),
+      ...(context.setup.files !== null && { onSilentCommit: () => this.#prober.silent() }),
     })
     this.#prober = this.#makeProber()
   }
@@ -147,8 +152,12 @@ export class Generation {
   async resume(signal: AbortSignal): Promise<string | null> {
     const { options, connections, sessions, setup, slot } = this.#context
     if (slot === null) return 'a temporary slot goes with its connection'
-    const fingerprint = await sessions.run(session => readFingerprint(session, setup), signal)
-    if (fingerprint !== setup.fingerprint) return 'a table or the publication was changed meanwhile'
+    const now = await sessions.run(session => readFingerprint(session, setup, setup.files !== null), signal)
+    if (now.fingerprint !== setup.fingerprint) return 'a table or the publication was changed meanwhile'
+    if (now.files !== setup.files) {
+      this.#doubt()
+      return 'a table was truncated or rewritten meanwhile'
+    }
     const left = {
       ...this.incarnation,
       position: this.store.position,
@@ -174,7 +183,12 @@ export class Generation {
     const end = (error: unknown): void => ended.abort(asError(error))
     // A server that shuts down ends idle sessions first.
     this.#context.sessions.onIdleLost = () => this.#prober.suspect()
-    await Promise.all([this.#stream(until).catch(end), this.#prober.run(until).catch(end)])
+    const endStream = (error: unknown): void => {
+      // What contradicts the tables may well be what followed an untold TRUNCATE.
+      if (error instanceof DivergedError && this.#context.setup.files !== null) this.#doubt()
+      end(error)
+    }
+    await Promise.all([this.#stream(until).catch(endStream), this.#prober.run(until).catch(end)])
     this.#waiters.failAll(asError(until.reason))
     this.#applier.stop()
     await this.#source.close()
@@ -230,6 +244,7 @@ export class Generation {
         serverVersion: setup.server.version,
         tableOids: setup.mappings.map(({ oid }) => oid),
         publication: setup.publication,
+        withFiles: setup.files !== null,
         applicationName: APPLICATION_NAME,
         walBlockBytes: setup.server.walBlockBytes,
         walSegmentBytes: setup.server.walSegmentBytes,
@@ -237,7 +252,9 @@ export class Generation {
       run: (work, signal) => sessions.run(work, signal),
       reached: (position, signal) => this.#waiters.wait(position, REACH_TIMEOUT_MS, signal),
       check: answer => this.#checkServer(answer),
-      onProven: askedMs => events.onProven(this, askedMs),
+      onProven: askedMs => {
+        if (!this.#isDoubted) events.onProven(this, askedMs)
+      },
     })
   }
 
@@ -251,6 +268,8 @@ export class Generation {
         'The server was restarted or replaced by another one. The cache is being loaded anew.',
         true,
       )
+    if (setup.files !== null && answer.files !== setup.files)
+      throw this.#otherFiles(setup.files, answer.files)
     if (answer.fingerprint !== setup.fingerprint)
       throw new DivergedError(
         setup.mappings.map(({ name }) => name).join(', '),
@@ -262,6 +281,23 @@ export class Generation {
           `Take "*" or "${APPLICATION_NAME}" out of synchronous_standby_names.`,
       )
     this.#isSynchronous = answer.synchronous
+  }
+
+  /** A table was truncated, which the stream does not tell; or only rewritten, as by VACUUM FULL, which can't be told apart. */
+  #otherFiles(before: string, now: string | null): DivergedError {
+    const { setup, options } = this.#context
+    this.#doubt()
+    const oids = tablesInOtherFiles(before, now ?? '')
+    const names = setup.mappings.filter(({ oid }) => oids.includes(oid)).map(({ name }) => name)
+    return new DivergedError(
+      names.join(', '),
+      `it was truncated, or else rewritten; ${options.decoder} does not tell which.`,
+    )
+  }
+
+  #doubt(): void {
+    this.#isDoubted = true
+    this.#context.events.onDoubted(this)
   }
 }
 

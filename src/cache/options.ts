@@ -1,7 +1,7 @@
 import { totalmem } from 'node:os'
 import type pg from 'pg'
 import type { LoadProgress } from '../apply/load.js'
-import type { Assumptions, DecoderLimits } from '../change/limits.js'
+import type { DecoderLimits } from '../change/limits.js'
 import { type DecoderName, decoders } from '../decode/index.js'
 import { OptionError } from '../errors.js'
 import { isolated, isolatedLogger, type Logger, silentLogger } from '../observe.js'
@@ -37,7 +37,10 @@ export interface OpenCacheOptions {
   readonly decoder?: DecoderName
   /** With 'wal2json': allow float4, float8 and numeric columns, although NaN and the infinities arrive as NULL. You vouch that none is stored. */
   readonly assumeFinite?: boolean
-  /** With a decoder that does not carry TRUNCATE: allow it all the same. You vouch that no mapped table is truncated. */
+  /**
+   * With 'decoderbufs': you vouch that no mapped table is ever truncated, so that its file need not be watched, and VACUUM FULL and CLUSTER
+   * don't cause a reload.
+   */
   readonly assumeNoTruncate?: boolean
   /**
    * A publication of yours, which is only checked. Without it there is one named "walcache", shared by all applications on the
@@ -79,6 +82,12 @@ export interface OpenCacheOptions {
   readonly runtime?: Runtime
 }
 
+/** What the user takes on. */
+interface Vouched {
+  readonly finite: boolean
+  readonly noTruncate: boolean
+}
+
 /** The options with their defaults. */
 export interface ResolvedOptions {
   readonly pool: pg.Pool
@@ -86,7 +95,7 @@ export interface ResolvedOptions {
   readonly replication: ConnectionSource | undefined
   readonly connections: number
   readonly decoder: DecoderName
-  readonly assumed: Omit<Assumptions, 'utc'>
+  readonly assumed: Vouched
   readonly publication: string | undefined
   /** Null for a temporary slot. */
   readonly durableSlot: { readonly name: string; readonly walBudgetBytes: number } | null
@@ -213,7 +222,7 @@ function nested<T extends object>(
 function assumptions(
   { assumeFinite = false, assumeNoTruncate = false }: OpenCacheOptions,
   decoder: DecoderName,
-): Omit<Assumptions, 'utc'> {
+): Vouched {
   const { truncate, lostTypes }: DecoderLimits = decoders[decoder].limits
   const needsFinite = lostTypes.some(({ mendedBy }) => mendedBy === 'finite')
   assumption('assumeFinite', assumeFinite, needsFinite, `decoder '${decoder}' loses no NaN and no infinity.`)

@@ -3,6 +3,7 @@ import type { DecoderLimits } from '../change/limits.js'
 import type { Relation } from '../change/relation.js'
 import { decoders } from '../decode/index.js'
 import { OptionError, SetupError, type SetupProblem } from '../errors.js'
+import { FILES_SQL } from '../freshness/files.js'
 import { fingerprintSql } from '../freshness/fingerprint.js'
 import { type Catalog, readCatalog, type ServerFacts } from '../mapping/catalog.js'
 import type { TableMapping } from '../mapping/mapping.js'
@@ -25,6 +26,8 @@ export interface Setup {
   readonly numbersAsText: boolean
   /** What the tables look like: a generation is good as long as this does not change. */
   readonly fingerprint: string
+  /** Which files they are in, if TRUNCATE has to be noticed by that; else null. */
+  readonly files: string | null
 }
 
 /** The caller's own `pg`: its clients know its type parsers. */
@@ -81,7 +84,6 @@ export async function prepare(
       decoder,
       assumed: {
         finite: options.assumed.finite || numbersAsText,
-        noTruncate: options.assumed.noTruncate,
         utc: isUtc(session),
       },
       parserFor: parsersOf(options.pool),
@@ -91,21 +93,22 @@ export async function prepare(
     if (problems.length > 0) throw new SetupError(problems)
     const publication = await publicationFor(connection, options.publication, mappings, decoder)
     const found = { mappings, server: catalog.server, publication }
-    return { ...found, numbersAsText, fingerprint: await readFingerprint(connection, found) }
+    const withFiles = !decoder.truncate && !options.assumed.noTruncate
+    return { ...found, numbersAsText, ...(await readFingerprint(connection, found, withFiles)) }
   }, signal)
 }
 
-/** What the tables of a setup look like now. */
+/** What the tables of a setup look like now, and which files they are in. */
 export async function readFingerprint(
   connection: QueryConnection,
   { mappings, server, publication }: Pick<Setup, 'mappings' | 'server' | 'publication'>,
-): Promise<string> {
-  const oids = `{${mappings.map(({ oid }) => oid).join(',')}}`
-  const [row] = await connection.query(`SELECT ${fingerprintSql(server.version)} AS fingerprint`, [
-    oids,
-    publication,
-  ])
-  return row!['fingerprint']!
+  withFiles: boolean,
+): Promise<Pick<Setup, 'fingerprint' | 'files'>> {
+  const [row] = await connection.query(
+    `SELECT ${fingerprintSql(server.version)} AS fingerprint, ${withFiles ? FILES_SQL : 'NULL'} AS files`,
+    [`{${mappings.map(({ oid }) => oid).join(',')}}`, publication],
+  )
+  return { fingerprint: row!['fingerprint']!, files: row!['files']! }
 }
 
 /**

@@ -5,7 +5,7 @@
 export interface DecoderLimits {
   /** The plugin's name. */
   readonly decoder: string
-  /** Whether TRUNCATE is in the stream. */
+  /** Whether TRUNCATE is in the stream. If not, it is noticed by the table's file, a moment later. */
   readonly truncate: boolean
   /** Whether logical messages are in the stream. */
   readonly messages: boolean
@@ -27,15 +27,13 @@ export interface LostTypes {
   /** As in "it sends ...". */
   readonly why: string
   /** What makes them whole: 'finite' if only NaN and the infinities are lost, 'utc' if only sessions in another zone lose them. */
-  readonly mendedBy: keyof Pick<Assumptions, 'finite' | 'utc'> | null
+  readonly mendedBy: keyof Assumptions | null
 }
 
 /** What the user vouches for, or was found to be so. */
 export interface Assumptions {
   /** No NaN and no infinity is ever stored. */
   readonly finite: boolean
-  /** No mapped table is ever truncated. */
-  readonly noTruncate: boolean
   /** Sessions are in UTC, where the zone of every instant is `+00`. */
   readonly utc: boolean
 }

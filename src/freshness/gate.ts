@@ -55,6 +55,12 @@ export class FreshnessGate {
     this.fresh = false
   }
 
+  /** What was proven no longer counts, and nothing will be proven before `restart`: the visible state is found to be no commit's. */
+  doubt(): void {
+    this.#provenMs = Number.NEGATIVE_INFINITY
+    this.fresh = false
+  }
+
   /** There is nothing to read, until `restart`: whoever tries gets this error, which tells more than an age would. */
   refuse(error: CacheError): void {
     this.#refusal = error

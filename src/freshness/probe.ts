@@ -2,12 +2,16 @@ import { type Lsn, normaliseInsertLsn, parseLsn } from '../change/lsn.js'
 import { asError, ConnectionError } from '../errors.js'
 import type { Logger } from '../observe.js'
 import { pause, type QueryConnection, type Runtime } from '../runtime.js'
+import { FILES_SQL } from './files.js'
 import { fingerprintSql } from './fingerprint.js'
+import { SpacedCheck } from './spaced-check.js'
 
 /** How long a probe waits for its position before it nudges the server, once. */
 const NUDGE_AFTER_MS = 50
 /** Nudges come no closer together: each costs the server a flush. */
 const NUDGE_EVERY_MS = 20
+/** Checks because of silent commits come no closer together: tables that nobody has declared may be written all the time. */
+const SILENT_CHECK_EVERY_MS = 100
 /** A probe that the server has not answered by then is given up. */
 const PROBE_TIMEOUT_MS = 5_000
 
@@ -23,6 +27,8 @@ export interface ProbeAnswer {
   /** The server's start time: another one means that it was restarted, or is another server. */
   readonly startedAt: string
   readonly fingerprint: string
+  /** What `FILES_SQL` gives; null if it was not asked for. */
+  readonly files: string | null
   readonly inRecovery: boolean
   /** Our walsender counts as a synchronous standby: commits wait for this process. */
   readonly synchronous: boolean
@@ -34,6 +40,8 @@ export interface ProbeTarget {
   readonly serverVersion: number
   readonly tableOids: readonly number[]
   readonly publication: string
+  /** Whether the tables' files are asked for. */
+  readonly withFiles: boolean
   readonly applicationName: string
   readonly walBlockBytes: number
   readonly walSegmentBytes: number
@@ -55,10 +63,12 @@ export interface ProberOptions {
 }
 
 // On a standby the insert position can't be asked for; the answer is refused, but it is an answer.
-const probeSql = (
-  serverVersion: number,
-): string => `SELECT CASE WHEN pg_is_in_recovery() THEN '0/0' ELSE pg_current_wal_insert_lsn() END AS position,
+const probeSql = ({
+  serverVersion,
+  withFiles,
+}: ProbeTarget): string => `SELECT CASE WHEN pg_is_in_recovery() THEN '0/0' ELSE pg_current_wal_insert_lsn() END AS position,
   pg_postmaster_start_time() AS started, pg_is_in_recovery() AS recovering, ${fingerprintSql(serverVersion)} AS fingerprint,
+  ${withFiles ? FILES_SQL : 'NULL'} AS files,
   EXISTS (SELECT FROM pg_catalog.pg_stat_replication
            WHERE application_name = $3 AND sync_state IN ('sync', 'quorum')) AS synchronous`
 
@@ -74,12 +84,13 @@ export class Prober {
   /** Whether the server is being asked. */
   #asking = false
   #suspect: () => void = () => undefined
+  #silent: () => void = () => undefined
   #nudgedMs = Number.NEGATIVE_INFINITY
   #nudging = false
 
   constructor(options: ProberOptions) {
     this.#options = options
-    this.#sql = probeSql(options.target.serverVersion)
+    this.#sql = probeSql(options.target)
   }
 
   /** Probes at each interval until `signal` aborts. Rejects only with what is final: what `check` threw, and a server that refuses. */
@@ -94,17 +105,30 @@ export class Prober {
       attempt.catch((error: unknown) => this.#judge(error, signal, ended))
     }
     this.#suspect = look
+    const check = new SpacedCheck({
+      runtime,
+      everyMs: SILENT_CHECK_EVERY_MS,
+      check: checked => this.#askAndCheck(checked),
+      onError: error => this.#judge(error, signal, ended),
+    })
+    this.#silent = () => check.want(until)
     while (!until.aborted) {
       look()
       await pause(runtime.timers, intervalMs, until)
     }
     this.#suspect = () => undefined
+    this.#silent = () => undefined
     if (ended.signal.aborted) throw asError(ended.signal.reason)
   }
 
   /** Something has happened that may concern the server: it is looked at now. */
   suspect(): void {
     this.#suspect()
+  }
+
+  /** A commit has come that says nothing of our tables: what it may have done to them all the same is looked for now. */
+  silent(): void {
+    this.#silent()
   }
 
   /** One proof at a time, shared by all who ask for one: it may have begun before they asked. */
@@ -170,6 +194,7 @@ export class Prober {
         position: normaliseInsertLsn(position, target.walBlockBytes, target.walSegmentBytes),
         startedAt: row!['started']!,
         fingerprint: row!['fingerprint']!,
+        files: row!['files']!,
         inRecovery: row!['recovering'] === 't',
         synchronous: row!['synchronous'] === 't',
       }

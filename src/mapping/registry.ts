@@ -7,13 +7,7 @@ import type { MappedColumn, TableMapping } from './mapping.js'
 import { columnFor, nearest, propertyFor } from './names.js'
 import { serverProblems, serverWarnings } from './server.js'
 import { type CallerSession, sessionProblems, sessionWarnings } from './session.js'
-import {
-  columnProblems,
-  decoderProblems,
-  sameNames,
-  type TableProblem,
-  tableProblems,
-} from './table-check.js'
+import { columnProblems, sameNames, type TableProblem, tableProblems } from './table-check.js'
 
 export interface ResolveOptions {
   readonly decoder: DecoderLimits
@@ -25,7 +19,7 @@ export interface ResolveOptions {
   readonly session?: CallerSession
 }
 
-const NOTHING_ASSUMED: Assumptions = { finite: false, noTruncate: false, utc: false }
+const NOTHING_ASSUMED: Assumptions = { finite: false, utc: false }
 
 export interface Resolution {
   /** One for each declaration without a problem. */
@@ -116,11 +110,7 @@ function resolveTable(declaration: Declaration, catalog: Catalog, options: Resol
   if (table === undefined) return { mapping: null, problems: [missingTable(declaration, catalog)] }
 
   const { decoder, assumed = NOTHING_ASSUMED } = options
-  const problems = [
-    ...boundedTable(declaration),
-    ...tableProblems(table, declaration),
-    ...decoderProblems(decoder, assumed),
-  ]
+  const problems = [...boundedTable(declaration), ...tableProblems(table, declaration)]
   const { columns, problems: unmapped } = mapColumns(declaration, table)
   problems.push(...unmapped)
   for (const { property, source } of columns)

@@ -110,19 +110,6 @@ function keyProblems({
   return problems
 }
 
-/** What of the table itself the decoder can't carry. */
-export function decoderProblems(limits: DecoderLimits, { noTruncate }: Assumptions): TableProblem[] {
-  if (limits.truncate || noTruncate) return []
-  return [
-    {
-      kind: 'decoder-truncate',
-      message:
-        `${limits.decoder} does not say when a table is truncated, so its rows would stay in memory. Use decoder 'pgoutput'; or, ` +
-        'if this table is never truncated (take the TRUNCATE right from those who have it), open the cache with assumeNoTruncate: true.',
-    },
-  ]
-}
-
 /** What else can be done about a type that is lost only in part. */
 const MENDED: Readonly<Record<NonNullable<LostTypes['mendedBy']>, string>> = {
   finite: ', or, if neither is ever stored in it, open the cache with assumeFinite: true',

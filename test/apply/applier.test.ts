@@ -35,6 +35,7 @@ function open(tableLimitBytes = 2 ** 24) {
   const live = liveTable(store, mapping)
   const positions: { lsn: Lsn; changed: boolean }[] = []
   let aborted = 0
+  let silent = 0
   const applier = new Applier({
     store,
     tables: [live],
@@ -42,6 +43,7 @@ function open(tableLimitBytes = 2 ** 24) {
     sliceMs: 5,
     logger: silentLogger,
     onPosition: (lsn, changed) => positions.push({ lsn, changed }),
+    onSilentCommit: () => silent++,
     onAborted: () => aborted++,
   })
   return {
@@ -51,6 +53,7 @@ function open(tableLimitBytes = 2 ** 24) {
     positions,
     runtime,
     aborted: () => aborted,
+    silent: () => silent,
     get: (id: number) => (lookUp(live, id, store.visible) as { name: string } | undefined)?.name,
   }
 }
@@ -66,7 +69,7 @@ async function applyAll(applier: Applier, source: ScriptSource<BoundRelation>): 
 
 describe('Applier', () => {
   test('makes each transaction visible at its commit, and moves the position past those that change nothing here', async () => {
-    const { applier, positions, get, store } = open()
+    const { applier, positions, get, store, silent } = open()
     const source = new ScriptSource<BoundRelation>([
       { changes: [insert(1, 'a'), insert(2, 'b')] },
       { changes: [insert(7, 'elsewhere', others)] },
@@ -75,6 +78,7 @@ describe('Applier', () => {
     await applyAll(applier, source)
     expect([get(1), get(2), get(7)]).toEqual(['c', 'b', undefined])
     expect(positions.map(({ changed }) => changed)).toEqual([true, false, true])
+    expect(silent()).toBe(1)
     expect(store.position).toBe(source.lsn)
     expect(store.visible).toBe(2)
   })

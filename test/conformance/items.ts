@@ -1,8 +1,7 @@
 /** A table `items` on a server that has a decoder's plugin, and caches over it. */
 import pg from 'pg'
 import { expect, onTestFinished } from 'vitest'
-import type { DecoderLimits } from '../../src/change/limits.js'
-import { type DecoderName, decoders } from '../../src/decode/index.js'
+import type { DecoderName } from '../../src/decode/index.js'
 import {
   type Cache,
   defineTable,
@@ -64,18 +63,16 @@ function poolTo(url: string, options?: string): pg.Pool {
   return pool
 }
 
-/** A cache over `items`, in a zone that is not UTC, with what has to be vouched for whatever the columns are. */
+/** A cache over `items`, in a zone that is not UTC. */
 export async function openItems(
   place: Place,
   name: DecoderName,
   more: Partial<OpenCacheOptions> = {},
 ): Promise<Cache> {
-  const { truncate }: DecoderLimits = decoders[name].limits
   const cache = await openCache({
     pool: poolTo(place.url, '-c timezone=America/New_York'),
     entities: [items],
     decoder: name,
-    ...(truncate ? {} : { assumeNoTruncate: true }),
     ...more,
   })
   onTestFinished(() => cache.close())

@@ -23,7 +23,7 @@ const carried = (is: boolean, otherwise: string): string => (is ? 'yes' : `no: $
 /** What a decoder's column of the table has to say. */
 const facts: { readonly [K in Exclude<keyof DecoderLimits, 'decoder'>]: (limits: DecoderLimits) => string } =
   {
-    truncate: ({ truncate }) => carried(truncate, '`decoder-truncate`, unless `assumeNoTruncate`'),
+    truncate: ({ truncate }) => carried(truncate, 'noticed by the file, unless `assumeNoTruncate`'),
     messages: ({ messages }) => carried(messages, 'dropped'),
     generatedStored: ({ generatedStored }) => carried(generatedStored, '`generated-column`'),
     publications: ({ publications }) => carried(publications, '`decoder-publication`'),

@@ -78,25 +78,6 @@ test.for(decodersThat(({ convertsEncoding }) => !convertsEncoding))(
   },
 )
 
-test.for(decodersThat(({ truncate }) => !truncate))(
-  '%s refuses every table unless it is said not to be truncated',
-  async (name, { skip }) => {
-    const db = await placeFor(name, skip)
-    await db.query('create table items (id int primary key)')
-    expect(await problemsOf(db, name, { assumeNoTruncate: false })).toEqual([
-      {
-        kind: 'decoder-truncate',
-        table: 'public.items',
-        message: expect.stringMatching(
-          new RegExp(`^${name} does not say when a table is truncated.*assumeNoTruncate: true`),
-        ),
-      },
-    ])
-    const cache = await openItems(db, name, { assumeNoTruncate: true })
-    expect(cache.state).toBe('live')
-  },
-)
-
 test.for(decodersThat(({ generatedStored }) => !generatedStored))(
   '%s refuses stored generated columns',
   async (name, { skip }) => {

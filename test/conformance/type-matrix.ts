@@ -9,7 +9,6 @@ import {
   type DefinedTable,
   defineTable,
   openCache,
-  type OpenCacheOptions,
   SetupError,
   type SetupProblem,
 } from '../../src/index.js'
@@ -117,10 +116,6 @@ function tablesOf(columns: readonly TypedColumn[]): { name: string; columns: str
   }))
 }
 
-function truncateVouched({ truncate }: DecoderLimits): Partial<OpenCacheOptions> {
-  return truncate ? {} : { assumeNoTruncate: true }
-}
-
 /** The problems with which a cache over `columns` is refused, if nothing is said of their values. */
 export async function refusals(
   pool: pg.Pool,
@@ -131,7 +126,6 @@ export async function refusals(
     pool,
     decoder,
     entities: tablesOf(columns).map(table => defineTable<Row>(table)),
-    ...truncateVouched(decoders[decoder].limits),
   })
   const error = await opened.then(
     cache => cache.close(),
@@ -166,7 +160,6 @@ export async function openReader(
     pool,
     decoder,
     entities: tables.map(({ entity }) => entity),
-    ...truncateVouched(limits),
     ...(limits.lostTypes.some(({ mendedBy }) => mendedBy === 'finite') ? { assumeFinite: true } : {}),
   })
   onTestFinished(() => cache.close())

@@ -42,6 +42,19 @@ describe('FreshnessGate', () => {
     expect(gate.stalenessMs()).toBe(40)
   })
 
+  test('in doubt, nothing that was proven counts, in this synchronous run neither', () => {
+    const runtime = new VirtualRuntime()
+    const gate = new FreshnessGate(runtime, 100, 'throw', () => undefined)
+    gate.prove(runtime.clock.monotonicMs())
+    gate.pass()
+    gate.doubt()
+    expect(gate.fresh).toBe(false)
+    expect(gate.stalenessMs()).toBe(Number.POSITIVE_INFINITY)
+    expect(() => gate.pass()).toThrow(StaleError)
+    gate.restart(runtime.clock.monotonicMs())
+    gate.pass()
+  })
+
   test('says what keeps it from reading, rather than how old nothing is', () => {
     const runtime = new VirtualRuntime()
     const gate = new FreshnessGate(runtime, 100, 'serve', () => undefined)

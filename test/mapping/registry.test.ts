@@ -372,7 +372,7 @@ describe('columns that do not fit', () => {
       'decoder-type t701 t701',
       'decoder-type t1700 t1700',
     ])
-    const finite = { finite: true, noTruncate: false, utc: false }
+    const finite = { finite: true, utc: false }
     expect(problemsOf([users], facts, { decoder: decoders.wal2json.limits, assumed: finite })).toEqual([])
   })
 
@@ -382,7 +382,7 @@ describe('columns that do not fit', () => {
     const facts = catalog([
       table(['id', column('price', { typeOid: 790, baseTypeOid: 790, typeName: 'money' })]),
     ])
-    const finite = { finite: true, noTruncate: false, utc: false }
+    const finite = { finite: true, utc: false }
     const { problems } = resolveMappings([users], facts, { ...options, decoder, assumed: finite })
     expect(problems).toEqual([
       {
@@ -394,13 +394,6 @@ describe('columns that do not fit', () => {
           "lossy can't carry money: it sends it without its currency. Use decoder 'pgoutput', or leave the column out.",
       },
     ])
-  })
-
-  test('any, if the decoder does not carry TRUNCATE', () => {
-    const decoder = { ...decoders.pgoutput.limits, truncate: false }
-    expect(problemsOf([users], catalog([plain]), { decoder })).toEqual(['decoder-truncate'])
-    const noTruncate = { finite: false, noTruncate: true, utc: false }
-    expect(problemsOf([users], catalog([plain]), { decoder, assumed: noTruncate })).toEqual([])
   })
 })
 

@@ -3,6 +3,7 @@ import { openCacheSubject } from '../../simulation/cache-subject.js'
 import { decoderNames, oddities } from '../../simulation/decoders.js'
 import { type SimulationResult, simulate } from '../../simulation/simulate.js'
 import { openDatabaseSubject, type Subject, type SubjectOptions } from '../../simulation/subject.js'
+import { skipUnlessInstalled } from '../conformance/installed.js'
 import { serverFor } from '../support/postgres.js'
 import { testDatabase } from '../support/servers.js'
 
@@ -37,10 +38,7 @@ test('every decoder says the same standard changes, over a history with nothing 
   const hashes = new Map<string, string | undefined>()
   for (const decoder of decoderNames) {
     await using database = await testDatabase(serverFor(decoder))
-    skip(
-      !database.server.decoders.includes(decoder) && process.env['CI'] !== 'true',
-      `the server has no ${decoder}`,
-    )
+    skipUnlessInstalled(database, decoder, skip)
     const { mismatch, changesHash } = await simulate({
       seed: 7,
       steps: STEPS,
