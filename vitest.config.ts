@@ -2,6 +2,9 @@ import { transform } from 'esbuild'
 import { defineConfig, type Plugin } from 'vitest/config'
 import PlainReporter from './test/support/reporter.js'
 
+/** Where decorators are of the legacy kind, as a tsconfig.json there says: TypeORM knows no others. */
+const LEGACY = ['/decorators/legacy', '/test/integrations/typeorm/', '/examples/web/']
+
 /**
  * Compiles decorators as the language has them. Vite's own compiler knows only the legacy kind so far and leaves these in
  * the code, where Node meets a syntax error. Folders compiled as legacy decorators are left to Vite, which reads their
@@ -12,7 +15,8 @@ function standardDecorators(): Plugin {
     name: 'standard-decorators',
     enforce: 'pre',
     async transform(code, id) {
-      if (!/\.[cm]?tsx?$/.test(id) || id.includes('/decorators/legacy') || !/^\s*@\w/m.test(code)) return null
+      const isLegacy = LEGACY.some(folder => id.includes(folder))
+      if (!/\.[cm]?tsx?$/.test(id) || isLegacy || !/^\s*@\w/m.test(code)) return null
       const { code: lowered, map } = await transform(code, {
         loader: 'ts',
         format: 'esm',

@@ -6,11 +6,10 @@
  *
  *     tsx scripts/decoders.ts     makes sure they are there; with CI=true their absence is an error
  */
-import { execFile } from 'node:child_process'
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, renameSync, rmSync } from 'node:fs'
+import { existsSync, readdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath, pathToFileURL } from 'node:url'
-import { promisify } from 'node:util'
+import { reasonOf, unpackFromDebian } from './debian.js'
 
 export type DecoderName = 'pgoutput' | 'wal2json' | 'decoderbufs'
 
@@ -31,10 +30,8 @@ export const DECODERS_MAJOR = 15
 const PACKAGES = ['postgresql-15-wal2json', 'postgresql-15-decoderbufs', 'libprotobuf-c1']
 const PLUGINS = ['wal2json.so', 'decoderbufs.so']
 const PLUGIN_FOLDER = 'usr/lib/postgresql/15/lib'
-const DOWNLOAD_MS = 180_000
 
 const cacheFolder = fileURLToPath(new URL('../.cache/decoders', import.meta.url))
-const run = promisify(execFile)
 
 let found: Promise<Decoders | { missing: string }> | undefined
 
@@ -49,7 +46,12 @@ async function look(): Promise<Decoders | { missing: string }> {
   const ready = unpackedIn(cacheFolder) ?? installed()
   if (ready !== undefined) return ready
   try {
-    await download()
+    await unpackFromDebian({
+      packages: PACKAGES,
+      dependencies: false,
+      folder: cacheFolder,
+      isWhole: folder => unpackedIn(folder) !== undefined,
+    })
   } catch (error) {
     return { missing: `the download from Debian failed: ${reasonOf(error)}` }
   }
@@ -81,54 +83,6 @@ function unpackedIn(folder: string): Decoders | undefined {
 
 function missingAfterMove(folder: string): never {
   throw new Error(`${folder} does not hold the plugins`)
-}
-
-/** Downloads with an apt state of our own, so that no root is needed and the system's is left alone. */
-async function download(): Promise<void> {
-  mkdirSync(join(cacheFolder, '..'), { recursive: true })
-  const work = mkdtempSync(`${cacheFolder}.partial-`)
-  try {
-    for (const part of ['state/lists/partial', 'cache/archives/partial', 'packages', 'files']) {
-      mkdirSync(join(work, part), { recursive: true })
-    }
-    const settings = [
-      `Dir::State=${work}/state`,
-      'Dir::State::status=/var/lib/dpkg/status',
-      `Dir::Cache=${work}/cache`,
-      'Debug::NoLocking=1',
-      'APT::Sandbox::User=',
-      'Acquire::Retries=2',
-      'Acquire::Languages=none',
-    ].flatMap(setting => ['-o', setting])
-    const options = { cwd: join(work, 'packages'), timeout: DOWNLOAD_MS }
-    await run('apt-get', [...settings, '-qq', 'update'], options)
-    await run('apt-get', [...settings, '-qq', 'download', ...PACKAGES], options)
-    for (const file of readdirSync(options.cwd)) {
-      await run('dpkg', ['-x', join(options.cwd, file), join(work, 'files')], options)
-    }
-    putInPlace(join(work, 'files'))
-  } finally {
-    rmSync(work, { recursive: true, force: true })
-  }
-}
-
-function putInPlace(files: string): void {
-  if (unpackedIn(files) === undefined) return
-  try {
-    renameSync(files, cacheFolder)
-  } catch (error) {
-    // Another process was faster; or an incomplete folder stands there.
-    if (unpackedIn(cacheFolder) !== undefined) return
-    rmSync(cacheFolder, { recursive: true, force: true })
-    renameSync(files, cacheFolder)
-    if (unpackedIn(cacheFolder) === undefined) throw error
-  }
-}
-
-function reasonOf(error: unknown): string {
-  if (!(error instanceof Error)) return String(error)
-  const { stderr } = error as { stderr?: string }
-  return (stderr === undefined || stderr.trim() === '' ? error.message : stderr).trim()
 }
 
 async function main(): Promise<void> {

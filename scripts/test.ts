@@ -9,7 +9,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { closingLine, type Counts, type Summary, SUMMARY_FILE } from '../test/support/reporter.js'
 
-const CHECKS = ['typecheck', 'lint', 'format:check', 'layers', 'decoders']
+const CHECKS = ['typecheck', 'lint', 'format:check', 'layers', 'decoders', 'chromium']
 const root = join(import.meta.dirname, '..')
 
 const total: Counts = { passed: 0, failed: 0, skipped: 0 }

@@ -16,6 +16,10 @@ const projects = [
     config: `test/decorators/${kind}/tsconfig.json`,
     folder: `test/decorators/${kind}`,
   })),
+  ...['examples/web', 'examples/web/page', 'test/integrations/typeorm'].map(folder => ({
+    config: `${folder}/tsconfig.json`,
+    folder,
+  })),
 ]
 
 for (const { config } of projects.filter(hasSources)) {
