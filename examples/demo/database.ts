@@ -1,6 +1,7 @@
 import pg from 'pg'
 import { migrate } from '../../test/support/migrate.js'
-import { startPostgres } from '../../test/support/postgres.js'
+import type { DecoderName } from '../../src/decode/index.js'
+import { serverFor, startPostgres } from '../../test/support/postgres.js'
 
 export interface DemoDatabase extends AsyncDisposable {
   readonly description: string
@@ -9,11 +10,11 @@ export interface DemoDatabase extends AsyncDisposable {
   migrate(): Promise<void>
 }
 
-/** The database that DATABASE_URL names; without one, a PostgreSQL 18 of the demo's own, gone when the demo ends. */
-export async function openDatabase(): Promise<DemoDatabase> {
+/** The database that DATABASE_URL names; without one, a PostgreSQL of the demo's own that has the decoder's plugin, gone when the demo ends. */
+export async function openDatabase(decoder: DecoderName): Promise<DemoDatabase> {
   const given = process.env['DATABASE_URL']
   if (given !== undefined && given !== '') return demoDatabase(given, 'the database of DATABASE_URL')
-  const server = await startPostgres({ major: 18 })
+  const server = await startPostgres(serverFor(decoder))
   const description = `version ${server.version}, embedded, at ${server.url}`
   return demoDatabase(server.url, description, server)
 }

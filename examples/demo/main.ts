@@ -3,10 +3,12 @@
  *
  * Starts a PostgreSQL of its own, or uses the one that DATABASE_URL names (wal_level has to be logical there). Ends by
  * itself, with exit code 0 only if memory equals the table; `--live` goes on showing changes until Ctrl-C.
+ * `--decoder` names the output plugin: the demo's own server is then of a major that it is to be had for.
  */
 import { randomInt } from 'node:crypto'
 import { isDeepStrictEqual, parseArgs } from 'node:util'
 import { Random } from '../../simulation/random.js'
+import { decoders } from '../../src/decode/index.js'
 import { openCache } from '../../src/index.js'
 import { openDatabase } from './database.js'
 import { medianTime, medianTimeAwaited } from './measure.js'
@@ -15,14 +17,19 @@ import { randomPerson } from './random-people.js'
 import { describe, describeChange, entry, line, step, title, verdict } from './terminal.js'
 
 const { values: options } = parseArgs({
-  options: { seed: { type: 'string' }, live: { type: 'boolean', default: false } },
+  options: {
+    seed: { type: 'string' },
+    decoder: { type: 'string', default: 'pgoutput' },
+    live: { type: 'boolean', default: false },
+  },
 })
+const decoder = named(decoders, options.decoder)
 const seed = options.seed === undefined ? randomInt(2 ** 32) : Number(options.seed)
 const random = new Random(seed)
 title(`walcache: rows of PostgreSQL in this process's memory, kept true by its log. Random seed: ${seed}`)
 
 step('Start PostgreSQL')
-await using database = await openDatabase()
+await using database = await openDatabase(decoder)
 const { pool } = database
 line(database.description)
 
@@ -31,9 +38,9 @@ await database.migrate()
 line('with the files of migrations/')
 
 step('Open the cache')
-await using cache = await openCache({ pool, entities: [Person] })
+await using cache = await openCache({ pool, entities: [Person], decoder })
 const people = cache.table(Person)
-line(`${people.local.size} rows in memory, as of one commit`)
+line(`${people.local.size} rows in memory, as of one commit; changes come by ${decoder}`)
 
 step('Follow the changes of the table')
 const changes = people.changes()
@@ -94,6 +101,11 @@ if (options.live) {
   line('Live: change demo_postgres_cdc from another session. Ctrl-C ends.')
   process.once('SIGINT', () => void changes.return?.())
   for await (const change of changes) line(describeChange(change))
+}
+
+function named<Name extends string>(known: Readonly<Record<Name, unknown>>, name: string): Name {
+  if (Object.hasOwn(known, name)) return name as Name
+  throw new TypeError(`--decoder is one of ${Object.keys(known).join(', ')}.`)
 }
 
 /** All rows in memory. They come in no particular order. */

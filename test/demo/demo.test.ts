@@ -2,17 +2,19 @@ import { execFile } from 'node:child_process'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { describe, expect, test } from 'vitest'
+import { decoderNames, skipUnlessInstalled } from '../conformance/installed.js'
+import { serverFor } from '../support/postgres.js'
 import { testDatabase } from '../support/servers.js'
 
 const root = join(import.meta.dirname, '../..')
 const run = promisify(execFile)
 
 /** Rejects unless the demo ends by itself with exit code 0. */
-async function demo(databaseUrl: string | undefined): Promise<string[]> {
+async function demo(databaseUrl: string | undefined, ...args: readonly string[]): Promise<string[]> {
   const { DATABASE_URL: _, ...environment } = process.env
   const { stdout, stderr } = await run(
     process.execPath,
-    ['--import', 'tsx', 'examples/demo/main.ts', '--seed', '7'],
+    ['--import', 'tsx', 'examples/demo/main.ts', '--seed', '7', ...args],
     {
       cwd: root,
       env: databaseUrl === undefined ? environment : { ...environment, DATABASE_URL: databaseUrl },
@@ -41,6 +43,18 @@ describe('the demo', () => {
     // Plain, since nobody looks at a terminal.
     expect(lines.join('')).not.toContain('\u001b')
   }, 90_000)
+
+  test.for(decoderNames.filter(name => name !== 'pgoutput'))(
+    'shows the same with %s',
+    async (decoder, { skip }) => {
+      const database = await testDatabase(serverFor(decoder))
+      skipUnlessInstalled(database, decoder, skip)
+      const lines = await demo(database.url, '--decoder', decoder)
+      expect(lines).toContain(`    0 rows in memory, as of one commit; changes come by ${decoder}`)
+      expect(lines.filter(line => / (insert|update|delete) /.test(line))).toHaveLength(23)
+      expect(lines.at(-1)).toBe('Memory equals the table.')
+    },
+  )
 
   test('runs on a given database, again on what it left there, with the same people for the same seed', async () => {
     const database = await testDatabase()
