@@ -183,7 +183,17 @@ export class MemoryLimitError extends CacheError {
   }
 }
 
-export type NotLocalReason = 'key type' | 'table' | 'loading' | 'stale' | 'unknown key' | 'request scope'
+export type NotLocalReason =
+  | 'key type'
+  | 'table'
+  | 'loading'
+  | 'stale'
+  | 'unknown key'
+  | 'request scope'
+  | 'type'
+  | 'collation'
+  | 'value'
+  | 'scan limit'
 
 /** Memory can't prove the answer to a read that must not leave the process. The asynchronous reads ask PostgreSQL instead. */
 export class NotLocalError extends CacheError {
@@ -259,6 +269,18 @@ export class KeyError extends CacheError {
     options?: ErrorOptions,
   ) {
     super(`Key of table ${table}: ${problem}`, options)
+  }
+}
+
+/** A query that means nothing for its table: an unknown property or operator, `undefined`, or a value that its column can't have. */
+export class QueryError extends CacheError {
+  readonly code = 'CACHE_QUERY'
+  constructor(
+    readonly table: string,
+    problem: string,
+    options?: ErrorOptions,
+  ) {
+    super(`Query of table ${table}: ${problem}`, options)
   }
 }
 

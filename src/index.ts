@@ -28,6 +28,7 @@ export {
   OptionError,
   OverloadedError,
   PublicationError,
+  QueryError,
   SetupError,
   type SetupProblem,
   SlotError,
@@ -44,6 +45,31 @@ export { Column, type ColumnOptions, Index, PrimaryKey, ReplicatedTable } from '
 export { type DefinedTable, defineTable, type TableDefinition } from './mapping/define-table.js'
 export { setupSql, type SetupSqlOptions } from './mapping/setup-sql.js'
 export type { Logger } from './observe.js'
+export type {
+  Count,
+  CountInSnapshot,
+  Explanation,
+  Filter,
+  FindFirst,
+  FindFirstInSnapshot,
+  FindMany,
+  FindManyInSnapshot,
+  LocalCount,
+  LocalFindFirst,
+  LocalFindMany,
+  LocalQueries,
+  Omitting,
+  Operand,
+  OrderBy,
+  Property,
+  Queries,
+  Select,
+  SnapshotQueries,
+  Sorting,
+  SortOrder,
+  Where,
+  Whole,
+} from './query/query-types.js'
 export type {
   ChangeGap,
   ChangesOptions,

@@ -10,6 +10,7 @@ import { type ProbeAnswer, Prober } from '../freshness/probe.js'
 import { PositionWaiters } from '../freshness/waiters.js'
 import type { TableMapping } from '../mapping/mapping.js'
 import { createRowFactory, type RowFactory } from '../mapping/values.js'
+import { Finder } from '../query/find.js'
 import { hasIntegerKey, KeyReader } from '../query/key.js'
 import type { LiveTable } from '../query/live.js'
 import { type Connections, unlessAborted } from '../runtime.js'
@@ -312,5 +313,12 @@ export function liveTable(store: Store, mapping: TableMapping): LiveTable & Appl
     decode: (values, ascii) => rows.decode(values, ascii),
     read: decoded => rows.read(decoded),
   })
-  return { mapping, keys: new KeyReader(mapping), rows, store, table }
+  return {
+    mapping,
+    keys: new KeyReader(mapping),
+    rows,
+    finder: new Finder(mapping, table, rows),
+    store,
+    table,
+  }
 }

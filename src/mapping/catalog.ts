@@ -58,6 +58,8 @@ export interface CatalogTable extends TableName {
   readonly primaryKey: CatalogIndex | null
   /** The index that `REPLICA IDENTITY USING INDEX` names. */
   readonly identityIndex: CatalogIndex | null
+  /** The columns of each unique index that covers all rows, the primary key's included: no two rows agree in all of them, unless one is null. */
+  readonly uniqueKeys: readonly (readonly string[])[]
 }
 
 export interface CatalogColumn {
@@ -72,6 +74,12 @@ export interface CatalogColumn {
   readonly notNull: boolean
   readonly generated: 'no' | 'stored' | 'virtual'
   readonly deterministic: boolean
+  /** Whether texts sort by code point under its collation. */
+  readonly codePointOrder: boolean
+  /** An enum's labels in their order; null for other types. */
+  readonly enumLabels: readonly string[] | null
+  /** Whether it is a citext, and lower() of this database folds A to Z and nothing else. */
+  readonly foldsAscii: boolean
   /** Whether this role may SELECT it. */
   readonly selectable: boolean
 }
@@ -121,8 +129,9 @@ async function readTableNames(connection: QueryConnection): Promise<TableName[]>
 }
 
 /** What the query says in PostgreSQL's one-letter codes. */
-interface RawTable extends Omit<CatalogTable, 'replicaIdentity' | 'columns'> {
+interface RawTable extends Omit<CatalogTable, 'replicaIdentity' | 'columns' | 'uniqueKeys'> {
   readonly relreplident: string
+  readonly uniqueKeys: CatalogTable['uniqueKeys'] | null
   readonly columns: readonly (Omit<CatalogColumn, 'generated'> & { readonly attgenerated: string })[] | null
 }
 
@@ -138,10 +147,11 @@ const GENERATED: Readonly<Record<string, CatalogColumn['generated']>> = {
   v: 'virtual',
 }
 
-function catalogTable({ relreplident, columns, ...table }: RawTable): CatalogTable {
+function catalogTable({ relreplident, columns, uniqueKeys, ...table }: RawTable): CatalogTable {
   return {
     ...table,
     replicaIdentity: IDENTITIES[relreplident] ?? 'nothing',
+    uniqueKeys: uniqueKeys ?? [],
     columns: (columns ?? []).map(({ attgenerated, ...column }) => ({
       ...column,
       generated: GENERATED[attgenerated] ?? 'virtual',
@@ -162,6 +172,44 @@ const INDEX_JSON = `
   from pg_index i join pg_class ic on ic.oid = i.indexrelid
   where i.indrelid = c.oid`
 
+const UNIQUE_KEYS_JSON = `
+  select json_agg((
+    select json_agg(a.attname order by k.place)
+    from unnest(i.indkey::int2[]) with ordinality k(attnum, place)
+    join pg_attribute a on a.attrelid = i.indrelid and a.attnum = k.attnum
+    where k.place <= i.indnkeyatts) order by i.indexrelid)
+  from pg_index i
+  where i.indrelid = c.oid and i.indisunique and i.indisvalid and i.indpred is null and i.indexprs is null`
+
+// What differs between versions is read by name: a database's provider is there from 15 on, its locale has changed its name.
+const DATABASE_LOCALE = `
+  select coalesce(to_jsonb(d)->>'datlocprovider', 'c') as provider, d.datcollate::text as collate, d.datctype::text as ctype,
+    to_jsonb(d)->>'datlocale' as locale
+  from pg_database d where d.datname = current_database()`
+
+/** Names of the C library's and the built-in provider's locales whose order is that of the bytes. */
+const LIBC_BYTEWISE = `('C', 'POSIX')`
+const BUILTIN_BYTEWISE = `('C', 'C.UTF-8', 'C.UTF8', 'PG_UNICODE_FAST')`
+
+// In UTF-8 the order of bytes is that of code points. 100 is the database's default collation.
+const CODE_POINT_ORDER = `
+  current_setting('server_encoding') = 'UTF8' and coalesce((
+    select case
+      when l.oid = 100 then locale.provider = 'c' and locale.collate in ${LIBC_BYTEWISE}
+        or locale.provider = 'b' and locale.locale in ${BUILTIN_BYTEWISE}
+      else l.collprovider = 'c' and l.collcollate in ${LIBC_BYTEWISE}
+        or l.collprovider = 'b' and to_jsonb(l)->>'colllocale' in ${BUILTIN_BYTEWISE} end
+    from pg_collation l, (${DATABASE_LOCALE}) locale where l.oid = a.attcollation), false)`
+
+// citext compares lower(value) of the database's default collation, whatever the column's own.
+const FOLDS_ASCII = `
+  exists (
+    select from pg_depend e join pg_extension x on x.oid = e.refobjid
+    where e.classid = 'pg_type'::regclass and e.objid = base.oid and e.refclassid = 'pg_extension'::regclass and e.deptype = 'e'
+      and x.extname = 'citext')
+  and (select locale.provider = 'c' and locale.ctype in ${LIBC_BYTEWISE} or locale.provider = 'b' and locale.locale = 'C'
+    from (${DATABASE_LOCALE}) locale)`
+
 // A domain may rest on another one; its modifier holds where the ones above it have none, as in getBaseTypeAndTypmod.
 const COLUMNS_JSON = `
   select json_agg(json_build_object(
@@ -175,6 +223,9 @@ const COLUMNS_JSON = `
     'notNull', a.attnotnull,
     'attgenerated', a.attgenerated,
     'deterministic', coalesce((select l.collisdeterministic from pg_collation l where l.oid = a.attcollation), true),
+    'codePointOrder', ${CODE_POINT_ORDER},
+    'enumLabels', (select json_agg(e.enumlabel order by e.enumsortorder) from pg_enum e where e.enumtypid = base.oid),
+    'foldsAscii', ${FOLDS_ASCII} and ${CODE_POINT_ORDER},
     'selectable', has_column_privilege(c.oid, a.attnum, 'SELECT')
   ) order by a.attnum)
   from pg_attribute a
@@ -206,7 +257,8 @@ const TABLES_JSON = `
     'estimatedRows', c.reltuples,
     'columns', (${COLUMNS_JSON}),
     'primaryKey', (${INDEX_JSON} and i.indisprimary),
-    'identityIndex', (${INDEX_JSON} and i.indisreplident)
+    'identityIndex', (${INDEX_JSON} and i.indisreplident),
+    'uniqueKeys', (${UNIQUE_KEYS_JSON})
   ))
   from json_to_recordset($1::json) wanted(schema text, name text)
   join pg_namespace n on n.nspname = wanted.schema

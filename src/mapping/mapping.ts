@@ -24,6 +24,12 @@ export interface MappedColumn {
   readonly notNull: boolean
   /** False under a nondeterministic collation: equal texts may differ in bytes. True for types without collation. */
   readonly deterministic: boolean
+  /** Whether texts sort by code point under its collation: C, POSIX or the built-in C.UTF-8, in a UTF-8 database. */
+  readonly codePointOrder: boolean
+  /** An enum's labels in their order; null for other types. */
+  readonly enumLabels: readonly string[] | null
+  /** Whether it is a citext that folds as the C locale does. */
+  readonly foldsAscii: boolean
   /** The caller's own `pg` text parser for the base type. */
   readonly parse: (text: string) => unknown
 }
@@ -51,6 +57,8 @@ export interface TableMapping {
   readonly key: readonly number[]
   /** Declared secondary indexes: positions in `columns`. */
   readonly indexes: readonly (readonly number[])[]
+  /** Sets of columns, the primary key's among them, of which no two rows have the same values: positions in `columns`. */
+  readonly uniqueKeys: readonly (readonly number[])[]
   readonly keep: Residency
   /** The planner's estimate; -1 if the table was never analysed. */
   readonly estimatedRows: number

@@ -132,6 +132,7 @@ function resolveTable(declaration: Declaration, catalog: Catalog, options: Resol
     columns: columns.map(({ property, source }) => mappedColumn(property, source, options)),
     key,
     indexes,
+    uniqueKeys: mapUniqueKeys(table, columns),
     keep: 'all',
     estimatedRows: table.estimatedRows,
     blocks: table.blocks,
@@ -285,20 +286,28 @@ function mapIndexes(
   return { indexes: positions, problems }
 }
 
+/** Positions of the columns of each unique index; those with a column that is not mapped are left out. */
+function mapUniqueKeys({ uniqueKeys }: CatalogTable, columns: readonly ColumnOfRow[]): number[][] {
+  return uniqueKeys
+    .map(names => names.map(name => columns.findIndex(({ source }) => source.name === name)))
+    .filter(positions => !positions.includes(-1))
+}
+
 function mappedColumn(property: string, source: CatalogColumn, { parserFor }: ResolveOptions): MappedColumn {
-  const { name, attnum, typeOid, baseTypeOid, typeModifier, typeName, typeKind, notNull, deterministic } =
-    source
   return {
     property,
-    column: name,
-    attnum,
-    typeOid,
-    baseTypeOid,
-    typeModifier,
-    typeName,
-    typeKind,
-    notNull,
-    deterministic,
-    parse: parserFor(baseTypeOid),
+    column: source.name,
+    attnum: source.attnum,
+    typeOid: source.typeOid,
+    baseTypeOid: source.baseTypeOid,
+    typeModifier: source.typeModifier,
+    typeName: source.typeName,
+    typeKind: source.typeKind,
+    notNull: source.notNull,
+    deterministic: source.deterministic,
+    codePointOrder: source.codePointOrder,
+    enumLabels: source.enumLabels,
+    foldsAscii: source.foldsAscii,
+    parse: parserFor(source.baseTypeOid),
   }
 }

@@ -6,8 +6,12 @@ import type { TableMapping } from '../mapping/mapping.js'
 import type { RowFactory } from '../mapping/values.js'
 import type { QueryConnection, TextRow } from '../runtime.js'
 import { quoteIdentifier, quoteQualified } from '../sql/quote.js'
+import type { Finder } from './find.js'
 import type { DatabaseGate } from './gate.js'
 import type { KeyReader } from './key.js'
+import type { CheckedQuery } from './query.js'
+import { countSql, selectSql, type Selection } from './select-sql.js'
+import type { Condition } from './where.js'
 
 /** Runs a query on a session of walcache's own. */
 export type RunQuery = <T>(work: (session: QueryConnection) => Promise<T>, signal?: AbortSignal) => Promise<T>
@@ -17,18 +21,13 @@ export interface DatabaseTable {
   readonly mapping: TableMapping
   readonly keys: KeyReader
   readonly rows: RowFactory
+  readonly finder: Finder
 }
 
 /** What PostgreSQL answered, and a position at or after everything that the answer shows. */
 export interface Fetched<T> {
   readonly value: T
   readonly position: LogPosition
-}
-
-/** An SQL SELECT whose columns are `c0`, `c1` and so on, and the texts of its parameters. */
-export interface Selection {
-  readonly sql: string
-  readonly parameters: readonly (string | null)[]
 }
 
 /** Reads that memory could not answer: ordinary parameterised SQL, with the same mapping and parsers, and never more than the gate lets through. */
@@ -49,7 +48,33 @@ export class DatabaseReader {
     const selection = { sql: selectByKey(mapping), parameters: keys.parameters(key) }
     const { value, position } = await this.select(table, selection, signal)
     const [row] = value
-    return { value: row === undefined ? null : rows.read(rows.decode(viewOf(mapping, row), false)), position }
+    return {
+      value: row === undefined ? null : rows.read(rows.decode(viewOf(mapping.columns.length, row), false)),
+      position,
+    }
+  }
+
+  /** The query's rows as PostgreSQL has them now. Throws as `select` does. */
+  async findMany(
+    table: DatabaseTable,
+    query: CheckedQuery,
+    signal?: AbortSignal,
+  ): Promise<Fetched<object[]>> {
+    const { mapping, rows, finder } = table
+    const { value: found, position } = await this.select(table, selectSql(mapping, query), signal)
+    const { columns } = query
+    if (columns === null) {
+      const value = found.map(row => rows.read(rows.decode(viewOf(mapping.columns.length, row), false)))
+      return { value, position }
+    }
+    const projection = finder.projections.of(columns)
+    return { value: found.map(row => projection.read(viewOf(columns.length, row), false)), position }
+  }
+
+  /** How many rows the condition holds for in PostgreSQL now. Throws as `select` does. */
+  async count(table: DatabaseTable, where: Condition, signal?: AbortSignal): Promise<Fetched<number>> {
+    const { value, position } = await this.select(table, countSql(table.mapping, where), signal)
+    return { value: Number(value[0]!['c0']), position }
   }
 
   /**
@@ -99,9 +124,10 @@ function selectByKey({ columns, key, schema, table }: TableMapping): string {
   return `SELECT ${list} FROM ${quoteQualified(schema, table)} AS t WHERE ${where}`
 }
 
-function viewOf({ columns }: TableMapping, row: TextRow): TupleView {
+/** The values of a row that has the columns `c0`, `c1`, ... */
+function viewOf(columns: number, row: TextRow): TupleView {
   const view = new TupleView()
-  const texts = columns.map((_, position) => row[`c${position}`] ?? null)
+  const texts = Array.from({ length: columns }, (_, position) => row[`c${position}`] ?? null)
   view.bytes = Buffer.from(texts.map(text => text ?? '').join(''))
   view.count = texts.length
   let at = 0

@@ -4,6 +4,7 @@ import { NONE } from '../store/address.js'
 import { KeyBuffer } from '../store/record.js'
 import type { Store } from '../store/store.js'
 import type { TableStore } from '../store/table.js'
+import type { Finder } from './find.js'
 import type { KeyReader } from './key.js'
 
 /** A table of the generation that is visible: replaced as a whole when the cache has loaded anew. */
@@ -11,6 +12,7 @@ export interface LiveTable {
   readonly mapping: TableMapping
   readonly keys: KeyReader
   readonly rows: RowFactory
+  readonly finder: Finder
   readonly store: Store
   readonly table: TableStore
 }

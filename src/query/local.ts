@@ -6,6 +6,7 @@ import { NONE } from '../store/address.js'
 import type { Snapshot } from '../store/snapshot.js'
 import type { DecodedKey } from '../store/table.js'
 import { exists, hand, type LiveTable, lookUp } from './live.js'
+import { readCount, readFindFirst, readFindMany } from './query.js'
 import type { Key, LocalReads } from './types.js'
 
 /** Reads of the newest commit, also within `cache.run`. */
@@ -51,6 +52,25 @@ export class LocalTable<Row extends object> implements LocalReads<Row> {
   get size(): number {
     if (!this.#gate.fresh) this.#gate.pass()
     return sizeOf(this.#live)
+  }
+
+  // `never`: what comes back has the type that the interface's overloads say.
+  findMany(query: object = {}): never[] {
+    if (!this.#gate.fresh) this.#gate.pass()
+    const live = this.#live
+    return findMany(live, query, live.store.visible)
+  }
+
+  findFirst(query: object = {}): null {
+    if (!this.#gate.fresh) this.#gate.pass()
+    const live = this.#live
+    return findFirst(live, query, live.store.visible)
+  }
+
+  count(query: object = {}): number {
+    if (!this.#gate.fresh) this.#gate.pass()
+    const live = this.#live
+    return count(live, query, live.store.visible)
   }
 
   *[Symbol.iterator](): IterableIterator<Row> {
@@ -105,6 +125,21 @@ export class SnapshotLocalTable<Row extends object> implements LocalReads<Row> {
     return sizeOf(this.#live, this.#snapshot.seq)
   }
 
+  findMany(query: object = {}): never[] {
+    this.#check()
+    return findMany(this.#live, query, this.#snapshot.seq)
+  }
+
+  findFirst(query: object = {}): null {
+    this.#check()
+    return findFirst(this.#live, query, this.#snapshot.seq)
+  }
+
+  count(query: object = {}): number {
+    this.#check()
+    return count(this.#live, query, this.#snapshot.seq)
+  }
+
   [Symbol.iterator](): IterableIterator<Row> {
     return rowsAt<Row>(this.#live, this.#snapshot.seq, this.#check)
   }
@@ -113,6 +148,19 @@ export class SnapshotLocalTable<Row extends object> implements LocalReads<Row> {
 function sizeOf({ table, store }: LiveTable, at = store.visible): number {
   if (table.failed !== null) throw table.failed
   return table.sizeAt(at)
+}
+
+function findMany({ mapping, finder }: LiveTable, query: object, at: number): never[] {
+  return finder.findMany(readFindMany(mapping, query), at) as never[]
+}
+
+function findFirst({ mapping, finder }: LiveTable, query: object, at: number): null {
+  const [row] = finder.findMany(readFindFirst(mapping, query), at)
+  return (row ?? null) as unknown as null
+}
+
+function count({ mapping, finder }: LiveTable, query: object, at: number): number {
+  return finder.count(readCount(mapping, query), at)
 }
 
 /** All rows as of commit `at`. A scan decodes for itself: it must not drive out what keyed reads have decoded. */

@@ -4,19 +4,21 @@ import { answer, type ReadContext, type ReadSession, type TableSource } from './
 import type { Fetched } from './database.js'
 import { type LiveTable, lookUp } from './live.js'
 import { LocalTable, SnapshotLocalTable } from './local.js'
+import { type CheckedQuery, readCount, readFindFirst, readFindMany } from './query.js'
+import type { Explanation } from './query-types.js'
 import type {
   ChangesOptions,
   FindInSnapshot,
   FindUnique,
-  LocalReads,
+  ReadOptions,
   SessionTable,
   SnapshotTable,
   Table,
   TableChange,
 } from './types.js'
 
-const FIND_OPTIONS: ReadonlySet<string> = new Set([
-  'where',
+/** What a read takes beside its question. */
+const READ_OPTIONS: ReadonlySet<string> = new Set([
   'maxStaleness',
   'onStale',
   'onUnknown',
@@ -26,7 +28,9 @@ const FIND_OPTIONS: ReadonlySet<string> = new Set([
   'signal',
 ])
 /** A snapshot is as old as it is, and memory has its answers. */
-const SNAPSHOT_FIND_OPTIONS: ReadonlySet<string> = new Set(['where', 'signal'])
+const SNAPSHOT_READ_OPTIONS: ReadonlySet<string> = new Set(['signal'])
+const FIND_OPTIONS: ReadonlySet<string> = new Set(['where', ...READ_OPTIONS])
+const SNAPSHOT_FIND_OPTIONS: ReadonlySet<string> = new Set(['where', ...SNAPSHOT_READ_OPTIONS])
 const CHANGES_OPTIONS: ReadonlySet<string> = new Set(['signal'])
 
 /** The asynchronous reads of a table as it is now: memory where that proves the answer, else PostgreSQL, as the options say. */
@@ -53,6 +57,48 @@ class AsyncReads<Row extends object> implements SessionTable<Row> {
     const row = await this.findUnique(query)
     if (row === null) throw new NotFoundError(this.#source.live.mapping.name)
     return row
+  }
+
+  // `never`: what comes back has the type that the interface's overloads say.
+  async findMany(query: object = {}): Promise<never[]> {
+    const checked = readFindMany(this.#source.live.mapping, query, READ_OPTIONS)
+    return this.#find(checked, query, table => table.findMany(ofSnapshot(query))) as Promise<never[]>
+  }
+
+  async findFirst(query: object = {}): Promise<null> {
+    const checked = readFindFirst(this.#source.live.mapping, query, READ_OPTIONS)
+    const [row] = await this.#find(checked, query, async table => {
+      const found = await table.findFirst(ofSnapshot(query))
+      return found === null ? [] : [found]
+    })
+    return (row ?? null) as unknown as null
+  }
+
+  #find(
+    checked: CheckedQuery,
+    options: ReadOptions,
+    snapshot: (table: SnapshotTable<Row>) => Promise<Row[]>,
+  ): Promise<object[]> {
+    return answer<Row, object[]>(this.#context, this.#source, options, {
+      memory: live => live.finder.findMany(checked, live.store.visible),
+      snapshot,
+      database: live => this.#context.database.findMany(live, checked, options.signal),
+    })
+  }
+
+  async count(query: object = {}): Promise<number> {
+    const where = readCount(this.#source.live.mapping, query, READ_OPTIONS)
+    const options: ReadOptions = query
+    return answer<Row, number>(this.#context, this.#source, options, {
+      memory: live => live.finder.count(where, live.store.visible),
+      snapshot: table => table.count(ofSnapshot(query)),
+      database: live => this.#context.database.count(live, where, options.signal),
+    })
+  }
+
+  explain(query: object = {}): Explanation {
+    const { mapping, finder, store } = this.#source.live
+    return finder.explain(readFindMany(mapping, query), store.visible)
   }
 }
 
@@ -100,7 +146,7 @@ export class CacheTable<Row extends object> extends AsyncReads<Row> implements T
 
 /** A table as of the commit that a snapshot has pinned. All tables are whole, so memory has every answer. */
 export class CacheSnapshotTable<Row extends object> implements SnapshotTable<Row> {
-  readonly local: LocalReads<Row>
+  readonly local: SnapshotLocalTable<Row>
   readonly #live: LiveTable
 
   constructor(live: LiveTable, snapshot: StoreSnapshot, check: () => void) {
@@ -119,6 +165,30 @@ export class CacheSnapshotTable<Row extends object> implements SnapshotTable<Row
     if (row === null) throw new NotFoundError(this.#live.mapping.name)
     return row
   }
+
+  async findMany(query: object = {}): Promise<never[]> {
+    return this.local.findMany(checkSignal(query))
+  }
+
+  async findFirst(query: object = {}): Promise<null> {
+    return this.local.findFirst(checkSignal(query))
+  }
+
+  async count(query: object = {}): Promise<number> {
+    return this.local.count(checkSignal(query))
+  }
+}
+
+/** The query without what a snapshot, which is as old as it is, does not take. */
+function ofSnapshot(query: object): object {
+  const names = Object.entries(query).filter(([name]) => name === 'signal' || !READ_OPTIONS.has(name))
+  return Object.fromEntries(names)
+}
+
+/** The query without what the read takes beside it. Throws the signal's reason if that has aborted. */
+function checkSignal({ signal, ...query }: { readonly signal?: AbortSignal }): object {
+  signal?.throwIfAborted()
+  return query
 }
 
 function checkFind({ mapping }: LiveTable, query: unknown, known: ReadonlySet<string>): void {

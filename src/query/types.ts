@@ -1,13 +1,14 @@
 import type { Lsn } from '../change/lsn.js'
+import type { KeyValue, ReadOptions } from './read-options.js'
+import type { LocalQueries, Queries, SnapshotQueries } from './query-types.js'
 
-/** One value of a key: what `pg` gives for the column, or its text. */
-export type KeyValue = string | number | bigint | boolean | Date | Uint8Array
+export type { KeyValue, ReadOptions }
 
 /** A key of a table: the one column's value, or an object of all key properties (also for a single column). */
 export type Key<Row> = KeyValue | (Partial<Row> & object)
 
 /** Reads that never leave the process. What memory can't prove they refuse with an error that says why. */
-export interface LocalReads<Row> {
+export interface LocalReads<Row> extends LocalQueries<Row> {
   /**
    * The row with this key; undefined only if it is known that there is none. Frozen, and shared between readers.
    *
@@ -29,26 +30,6 @@ export interface LocalReads<Row> {
    * SnapshotTooOldError as soon as another commit has been published. Use a snapshot for longer ones.
    */
   [Symbol.iterator](): IterableIterator<Row>
-}
-
-export interface ReadOptions {
-  /** Milliseconds; overrides the cache's `maxStaleness` for this read. */
-  readonly maxStaleness?: number
-  /** What to do when memory may be older than that; overrides the cache's `onStale`. */
-  readonly onStale?: 'throw' | 'database' | 'serve'
-  /** What to do when memory can't prove the answer; overrides the cache's `onUnknown`. */
-  readonly onUnknown?: 'throw' | 'database'
-  /** A token: the read waits until its position is visible, and so is at or after that commit. */
-  readonly after?: string
-  /** How long it waits for that, in milliseconds. Default 5,000. */
-  readonly timeoutMs?: number
-  /**
-   * What to do then: ask the 'database', which is past every token, 'throw' the WaitTimeoutError, or 'serve' memory although it is before the
-   * token. Default 'database' where `onStale` is that, else 'throw'.
-   */
-  readonly onTimeout?: 'throw' | 'database' | 'serve'
-  /** Gives the read up: it rejects with the signal's reason. */
-  readonly signal?: AbortSignal
 }
 
 export interface WaitOptions {
@@ -108,7 +89,7 @@ export interface ChangesOptions {
 }
 
 /** A table as of one commit. */
-export interface SnapshotTable<Row> {
+export interface SnapshotTable<Row> extends SnapshotQueries<Row> {
   /** Synchronous reads, which never leave the process. */
   readonly local: LocalReads<Row>
   /**
@@ -125,7 +106,7 @@ export interface SnapshotTable<Row> {
 }
 
 /** A table as it is now. */
-export interface Table<Row> extends SnapshotTable<Row> {
+export interface Table<Row> extends Omit<SnapshotTable<Row>, keyof SnapshotQueries<Row>>, Queries<Row> {
   findUnique(query: FindUnique<Row>): Promise<Row | null>
   findUniqueOrThrow(query: FindUnique<Row>): Promise<Row>
   /**

@@ -144,9 +144,15 @@ export class TableStore {
 
   /** The row that this record holds, made anew. */
   decode(record: Address): object {
+    const ascii = this.point(record, this.#view)
+    return this.layout.decode(this.#view, ascii)
+  }
+
+  /** Points `view` at the record's values, in SELECT order: good until the next write. Returns whether every byte is below 0x80. */
+  point(record: Address, view: TupleView): boolean {
     const { slab } = this.#chains
-    this.format.read(slab.page(record), slab.dataStart(record), this.#view)
-    return this.layout.decode(this.#view, slab.has(record, ASCII))
+    this.format.read(slab.page(record), slab.dataStart(record), view)
+    return slab.has(record, ASCII)
   }
 
   /** A copy of the record's values, for whoever keeps them longer than the record lives. */

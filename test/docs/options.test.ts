@@ -84,7 +84,7 @@ test('a read has the options that are listed', () => {
   const rows = rowsByName(section('docs/options.md', 'A read: findUnique, findUniqueOrThrow'))
   const members = [
     ...membersOf('src/query/types.ts', 'FindUnique'),
-    ...membersOf('src/query/types.ts', 'ReadOptions'),
+    ...membersOf('src/query/read-options.ts', 'ReadOptions'),
   ]
   expect([...rows.keys()].sort()).toEqual(members.sort())
 })

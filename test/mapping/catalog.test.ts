@@ -39,6 +39,7 @@ describe.each([13, 14, 15, 16, 17, 18] as const)('Postgres %i', major => {
       create domain short as varchar(7);
       create domain shorter as short;
       create type mood as enum ('sad', 'ok');
+      alter type mood add value 'so-so' before 'ok';
       create collation folding (provider = icu, locale = 'und-u-ks-level2', deterministic = false);
       create table typed (
         dropped int,
@@ -54,6 +55,10 @@ describe.each([13, 14, 15, 16, 17, 18] as const)('Postgres %i', major => {
       alter table typed drop column dropped;
       create schema "Other";
       create table "Other"."Cased" (b int, a int, c int, primary key (a, b) include (c));
+      create unique index on "Other"."Cased" (c);
+      create unique index on "Other"."Cased" (b) where b > 0;
+      create unique index on "Other"."Cased" ((c + 1));
+      create index on "Other"."Cased" (b);
     `)
     connection = await queryConnection(db.url)
   })
@@ -88,6 +93,9 @@ describe.each([13, 14, 15, 16, 17, 18] as const)('Postgres %i', major => {
       notNull: false,
       generated: 'no',
       deterministic: true,
+      codePointOrder: false,
+      enumLabels: null,
+      foldsAscii: false,
       selectable: true,
       typeModifier: -1,
       typeKind: 'b',
@@ -110,6 +118,7 @@ describe.each([13, 14, 15, 16, 17, 18] as const)('Postgres %i', major => {
         baseTypeOid: 1043,
         typeModifier: 11,
         typeName: 'shorter',
+        codePointOrder: true,
         notNull: true,
       },
       {
@@ -120,6 +129,7 @@ describe.each([13, 14, 15, 16, 17, 18] as const)('Postgres %i', major => {
         baseTypeOid: 1043,
         typeModifier: 24,
         typeName: 'character varying(20)',
+        codePointOrder: true,
       },
       {
         ...common,
@@ -138,6 +148,7 @@ describe.each([13, 14, 15, 16, 17, 18] as const)('Postgres %i', major => {
         baseTypeOid: oids['mood'],
         typeKind: 'e',
         typeName: 'mood',
+        enumLabels: ['sad', 'so-so', 'ok'],
       },
       {
         ...common,
@@ -148,7 +159,15 @@ describe.each([13, 14, 15, 16, 17, 18] as const)('Postgres %i', major => {
         typeName: 'text',
         deterministic: false,
       },
-      { ...common, attnum: 8, name: 'We"ird Näme', typeOid: 25, baseTypeOid: 25, typeName: 'text' },
+      {
+        ...common,
+        attnum: 8,
+        name: 'We"ird Näme',
+        typeOid: 25,
+        baseTypeOid: 25,
+        typeName: 'text',
+        codePointOrder: true,
+      },
       {
         ...common,
         attnum: 9,
@@ -167,7 +186,14 @@ describe.each([13, 14, 15, 16, 17, 18] as const)('Postgres %i', major => {
       { schema: 'other', name: 'cased' },
     ]
     const { tables, otherTables } = await readCatalog(connection, names)
-    expect(tables).toMatchObject([{ schema: 'Other', name: 'Cased', primaryKey: { columns: ['a', 'b'] } }])
+    expect(tables).toMatchObject([
+      {
+        schema: 'Other',
+        name: 'Cased',
+        primaryKey: { columns: ['a', 'b'] },
+        uniqueKeys: [['a', 'b'], ['c']],
+      },
+    ])
     expect(otherTables, 'one is missing, so there are names to suggest').toContainEqual({
       schema: 'public',
       name: 'typed',

@@ -34,6 +34,9 @@ const column = (name: string, more: Partial<CatalogColumn> = {}): CatalogColumn 
   notNull: false,
   generated: 'no',
   deterministic: true,
+  codePointOrder: true,
+  enumLabels: null,
+  foldsAscii: false,
   selectable: true,
   ...more,
 })
@@ -58,6 +61,7 @@ const table = (
   columns: columns.map((each, i) => ({ ...(typeof each === 'string' ? column(each) : each), attnum: i + 1 })),
   primaryKey: { name: 'users_pkey', columns: ['id'], valid: true, immediate: true },
   identityIndex: null,
+  uniqueKeys: [],
   ...more,
 })
 

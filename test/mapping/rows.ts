@@ -26,6 +26,9 @@ export function mappingOf(
       typeKind: 'b',
       notNull: false,
       deterministic: true,
+      codePointOrder: true,
+      enumLabels: null,
+      foldsAscii: false,
       parse,
     }),
   )
@@ -41,6 +44,7 @@ export function mappingOf(
     columns: mapped,
     key: [0],
     indexes: [],
+    uniqueKeys: [],
     keep: 'all',
     estimatedRows: -1,
     blocks: 0,

@@ -23,6 +23,7 @@ export function mappingOf(
     columns: columns.map((column, position) => columnOf(column, position, key.includes(column))),
     key: key.map(column => columns.indexOf(column)),
     indexes: [],
+    uniqueKeys: [],
     keep: 'all',
     estimatedRows: -1,
     blocks: 0,
@@ -42,6 +43,9 @@ function columnOf(column: string, position: number, isKey: boolean): MappedColum
     typeKind: 'b',
     notNull: isKey,
     deterministic: true,
+    codePointOrder: true,
+    enumLabels: null,
+    foldsAscii: false,
     parse: isKey ? Number : text => text,
   }
 }

@@ -1,0 +1,202 @@
+import type { NotLocalReason } from '../errors.js'
+import type { KeyValue, ReadOptions } from './read-options.js'
+
+/** The properties that a query may name: columns, and no methods. */
+export type Property<Row> = {
+  [P in keyof Row]-?: Row[P] extends (...args: never[]) => unknown ? never : P
+}[keyof Row] &
+  string
+
+/** What a column's values may be compared with: what `pg` gives for them, or their text. No null: that is `equals: null`. */
+export type Operand<Value> = unknown extends Value ? KeyValue : OperandOf<NonNullable<Value>>
+
+type OperandOf<Value> = Value extends string
+  ? Value | (string extends Value ? number | bigint | Date : never)
+  : Value extends number
+    ? Value | (number extends Value ? bigint | string : never)
+    : Value extends boolean | bigint
+      ? Value
+      : Value extends Date
+        ? Date | string
+        : Value extends Uint8Array
+          ? Uint8Array
+          : string
+
+/**
+ * Conditions on one column, all of which hold, with SQL's three-valued logic: NULL is neither equal nor unequal to anything.
+ *
+ * `not: null` is IS NOT NULL. `in: []` holds for no row, `notIn: []` for all. `startsWith`, `endsWith` and `contains` are for texts; `%` and
+ * `_` in them stand for themselves.
+ */
+export interface Filter<Value> {
+  readonly equals?: Operand<Value> | null
+  readonly not?: Operand<Value> | null | Filter<Value>
+  readonly in?: readonly Operand<Value>[]
+  readonly notIn?: readonly Operand<Value>[]
+  readonly lt?: Operand<Value>
+  readonly lte?: Operand<Value>
+  readonly gt?: Operand<Value>
+  readonly gte?: Operand<Value>
+  readonly startsWith?: string
+  readonly endsWith?: string
+  readonly contains?: string
+}
+
+/**
+ * Which rows are meant: those for which all of it is true. A value stands for `equals`.
+ *
+ * `AND: []` and `NOT: []` hold for all rows, `OR: []` for none. A property with the value `undefined`, or one that is not a column, is a
+ * QueryError and never a condition that is left out.
+ */
+export type Where<Row> = {
+  readonly [P in Property<Row>]?: Operand<Row[P]> | null | Filter<Row[P]>
+} & {
+  readonly AND?: Where<Row> | readonly Where<Row>[]
+  readonly OR?: readonly Where<Row>[]
+  /** None of them is true. */
+  readonly NOT?: Where<Row> | readonly Where<Row>[]
+}
+
+export type SortOrder = 'asc' | 'desc'
+
+/** One column to sort by. NULLs are last in ascending and first in descending order, if `nulls` does not say otherwise. */
+export type Sorting<Row> = {
+  readonly [P in Property<Row>]?: SortOrder | { readonly sort: SortOrder; readonly nulls?: 'first' | 'last' }
+}
+
+/** One column, or several in the order of their weight. Rows that are equal in all of them come in any order. */
+export type OrderBy<Row> = Sorting<Row> | readonly Sorting<Row>[]
+
+/** Only these properties. Rows are then plain frozen objects. */
+export interface Select<Row, P extends Property<Row>> {
+  readonly select: { readonly [Q in P]: true }
+  readonly omit?: never
+}
+
+/** All properties but these. Rows are then plain frozen objects. */
+export interface Omitting<Row, P extends Property<Row>> {
+  readonly omit: { readonly [Q in P]: true }
+  readonly select?: never
+}
+
+/** Whole rows. */
+export interface Whole {
+  readonly select?: never
+  readonly omit?: never
+}
+
+export interface LocalCount<Row> {
+  readonly where?: Where<Row>
+}
+
+export interface LocalFindFirst<Row> extends LocalCount<Row> {
+  readonly orderBy?: OrderBy<Row>
+  /** So many rows are left out first. Default 0. */
+  readonly skip?: number
+}
+
+export interface LocalFindMany<Row> extends LocalFindFirst<Row> {
+  /** At most so many rows. Default: all. */
+  readonly take?: number
+}
+
+export interface Count<Row> extends LocalCount<Row>, ReadOptions {}
+export interface FindFirst<Row> extends LocalFindFirst<Row>, ReadOptions {}
+export interface FindMany<Row> extends LocalFindMany<Row>, ReadOptions {}
+
+/** A query of a snapshot, which is as old as it is. */
+export interface CountInSnapshot<Row> extends LocalCount<Row> {
+  readonly signal?: AbortSignal
+}
+export interface FindFirstInSnapshot<Row> extends LocalFindFirst<Row> {
+  readonly signal?: AbortSignal
+}
+export interface FindManyInSnapshot<Row> extends LocalFindMany<Row> {
+  readonly signal?: AbortSignal
+}
+
+/** How a query would be answered, and why. */
+export interface Explanation {
+  /** Whether memory proves the answer, whatever its age. */
+  readonly local: boolean
+  /** Why it does not; null if it does. */
+  readonly reason: NotLocalReason | null
+  /** The same in words. */
+  readonly why: string
+  /** Rows are found by the primary key, by an index, by walking an index in the wanted order, or by looking at all of them. Null where memory has no way. */
+  readonly plan: 'key' | 'index' | 'ordered index' | 'scan' | null
+  /** The properties of the index that is used, else null. */
+  readonly index: readonly string[] | null
+  /** How many row versions were looked at to answer it; 0 where memory has no way. */
+  readonly rowsLookedAt: number
+  /** What PostgreSQL would be asked: values are parameters. */
+  readonly sql: string
+}
+
+/** Queries that never leave the process. Throw `NotLocalError` where memory can't prove the answer, and as `get` does. */
+export interface LocalQueries<Row> {
+  /**
+   * The rows that the query means, as of one commit: what PostgreSQL's own answer would have been then.
+   *
+   * @throws {QueryError} for a query that means nothing. @throws {NotLocalError} for one that only PostgreSQL can answer exactly, or that
+   * would have to look at too many rows. @throws {StaleError} @throws {NotReadyError} @throws {MemoryLimitError} @throws {ClosedError}
+   */
+  findMany(query?: LocalFindMany<Row> & Whole): Row[]
+  findMany<P extends Property<Row>>(
+    query: LocalFindMany<Row> & Select<Row, P>,
+  ): Readonly<Pick<Row, P & keyof Row>>[]
+  findMany<P extends Property<Row>>(query: LocalFindMany<Row> & Omitting<Row, P>): Readonly<Omit<Row, P>>[]
+  /** The first row that `findMany` would give, or null. Throws as that does. */
+  findFirst(query?: LocalFindFirst<Row> & Whole): Row | null
+  findFirst<P extends Property<Row>>(
+    query: LocalFindFirst<Row> & Select<Row, P>,
+  ): Readonly<Pick<Row, P & keyof Row>> | null
+  findFirst<P extends Property<Row>>(
+    query: LocalFindFirst<Row> & Omitting<Row, P>,
+  ): Readonly<Omit<Row, P>> | null
+  /** How many rows the condition holds for. Throws as `findMany` does. */
+  count(query?: LocalCount<Row>): number
+}
+
+/** Queries of a snapshot: from memory, or not at all. They reject as their synchronous fellows throw. */
+export interface SnapshotQueries<Row> {
+  findMany(query?: FindManyInSnapshot<Row> & Whole): Promise<Row[]>
+  findMany<P extends Property<Row>>(
+    query: FindManyInSnapshot<Row> & Select<Row, P>,
+  ): Promise<Readonly<Pick<Row, P & keyof Row>>[]>
+  findMany<P extends Property<Row>>(
+    query: FindManyInSnapshot<Row> & Omitting<Row, P>,
+  ): Promise<Readonly<Omit<Row, P>>[]>
+  findFirst(query?: FindFirstInSnapshot<Row> & Whole): Promise<Row | null>
+  findFirst<P extends Property<Row>>(
+    query: FindFirstInSnapshot<Row> & Select<Row, P>,
+  ): Promise<Readonly<Pick<Row, P & keyof Row>> | null>
+  findFirst<P extends Property<Row>>(
+    query: FindFirstInSnapshot<Row> & Omitting<Row, P>,
+  ): Promise<Readonly<Omit<Row, P>> | null>
+  count(query?: CountInSnapshot<Row>): Promise<number>
+}
+
+/** Queries of the newest state: from memory, without I/O, where that proves the answer; else PostgreSQL is asked, if `onStale` and `onUnknown` allow it. */
+export interface Queries<Row> {
+  /** The rows that the query means. @throws {QueryError} and as `findUnique` does. */
+  findMany(query?: FindMany<Row> & Whole): Promise<Row[]>
+  findMany<P extends Property<Row>>(
+    query: FindMany<Row> & Select<Row, P>,
+  ): Promise<Readonly<Pick<Row, P & keyof Row>>[]>
+  findMany<P extends Property<Row>>(
+    query: FindMany<Row> & Omitting<Row, P>,
+  ): Promise<Readonly<Omit<Row, P>>[]>
+  /** The first row that `findMany` would give, or null. @throws as that does. */
+  findFirst(query?: FindFirst<Row> & Whole): Promise<Row | null>
+  findFirst<P extends Property<Row>>(
+    query: FindFirst<Row> & Select<Row, P>,
+  ): Promise<Readonly<Pick<Row, P & keyof Row>> | null>
+  findFirst<P extends Property<Row>>(
+    query: FindFirst<Row> & Omitting<Row, P>,
+  ): Promise<Readonly<Omit<Row, P>> | null>
+  /** How many rows the condition holds for. @throws as `findMany` does. */
+  count(query?: Count<Row>): Promise<number>
+  /** Whether memory would answer the query now, how, and what PostgreSQL would be asked. Answers it once to find out. @throws {QueryError} */
+  explain(query?: LocalFindMany<Row>): Explanation
+}
