@@ -15,6 +15,8 @@ export interface ListedType {
   readonly randoms?: number
   /** Values that only some decoders carry, so that they stand in a column of their own. */
   readonly notFinite?: readonly string[]
+  /** What kind of type it is, if not one of PostgreSQL's own. */
+  readonly kind?: 'enums' | 'composites' | 'ranges of your own' | 'domains'
   /** What separates an array's elements, if not a comma. */
   readonly separator?: string
 }
@@ -414,6 +416,7 @@ export const SCALARS: readonly ListedType[] = [
   },
   {
     type: 'floats',
+    kind: 'ranges of your own',
     extremes: ['[0.1,0.3)', '[1e-45,1e300]', '(,NaN]'],
     random: range(between(-1e9, 1e9), value => String(Number(value) / 7)),
   },
@@ -457,31 +460,39 @@ export const SCALARS: readonly ListedType[] = [
   { type: 'refcursor', extremes: ['', 'a cursor'] },
   { type: 'int2vector', extremes: ['1 2 3', '', '-32768'] },
   { type: 'oidvector', extremes: ['1 4294967295', ''] },
-  { type: 'mood', extremes: ['happy', 'a "quoted", one', '☃'] },
+  { type: 'mood', kind: 'enums', extremes: ['happy', 'a "quoted", one', '☃'] },
   {
     type: 'pair',
+    kind: 'composites',
     extremes: ['(1,"a,""b""")', '(,)', '(,"")', '(-1,"\\\\ ☃")'],
     random: fc.tuple(int4, text).map(([n, t]) => `(${n},${quoted(t)})`),
   },
   {
     type: 'moment',
+    kind: 'composites',
     extremes: ['("2024-07-01 00:00:00+00",2024-01-01,1.10,"\\\\x00ff")', '(infinity,"0044-03-15 BC",NaN,)'],
     random: fc.tuple(epochMs, numeric).map(([ms]) => `("${instantOf(ms)}",,,)`),
   },
-  { type: 'amount', extremes: ['1.50', 'NaN', 'Infinity', '0.10'], random: numeric },
-  { type: 'price', extremes: ['1.50', '12345678901234567890.10'] },
-  { type: 'counted', extremes: ['9223372036854775807', '-1'], random: int8.map(String) },
-  { type: 'flag', extremes: ['t', 'f'] },
-  { type: 'bytes', extremes: ['\\x00ff', '\\x'], random: hex(30).map(value => `\\x${value}`) },
+  { type: 'amount', kind: 'domains', extremes: ['1.50', 'NaN', 'Infinity', '0.10'], random: numeric },
+  { type: 'price', kind: 'domains', extremes: ['1.50', '12345678901234567890.10'] },
+  { type: 'counted', kind: 'domains', extremes: ['9223372036854775807', '-1'], random: int8.map(String) },
+  { type: 'flag', kind: 'domains', extremes: ['t', 'f'] },
+  {
+    type: 'bytes',
+    kind: 'domains',
+    extremes: ['\\x00ff', '\\x'],
+    random: hex(30).map(value => `\\x${value}`),
+  },
   {
     type: 'instant',
+    kind: 'domains',
     extremes: ['2024-02-03 04:05:06.789+00', 'infinity', '0044-03-15 00:00:00+00 BC'],
     random: timestamp.map(value => `${value}+00`),
   },
-  { type: 'day', extremes: ['2024-02-29', 'infinity', '0044-03-15 BC'], random: date },
-  { type: 'ratio', extremes: ['0.1', '-0', 'NaN', '-Infinity'], random: double.map(String) },
-  { type: 'ints', extremes: ['{1,NULL,-3}', '{}', '[2:3]={1,2}'] },
-  { type: 'feeling', extremes: ['sad', 'a "quoted", one'] },
+  { type: 'day', kind: 'domains', extremes: ['2024-02-29', 'infinity', '0044-03-15 BC'], random: date },
+  { type: 'ratio', kind: 'domains', extremes: ['0.1', '-0', 'NaN', '-Infinity'], random: double.map(String) },
+  { type: 'ints', kind: 'domains', extremes: ['{1,NULL,-3}', '{}', '[2:3]={1,2}'] },
+  { type: 'feeling', kind: 'domains', extremes: ['sad', 'a "quoted", one'] },
   {
     type: 'hstore',
     extremes: ['', '"a"=>"1", "b"=>NULL', '"quo\\"te"=>"back\\\\slash", "☃"=>""'],

@@ -5,12 +5,15 @@
  * The defaults of the database and of the role are hostile to texts throughout. The pools pin what they need, as an application
  * would have to: nothing else shows in a row.
  */
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
 import pg from 'pg'
 import { afterAll, beforeAll, describe, expect, onTestFinished, test, vi } from 'vitest'
 import type { DecoderLimits } from '../../src/change/limits.js'
 import { type DecoderName, decoders } from '../../src/decode/index.js'
 import { type TestDatabase, testDatabase } from '../support/servers.js'
 import { decoderNames, skipUnlessInstalled } from './installed.js'
+import { typeRows } from './type-rows.js'
 import { matrixTables, NOT_LISTED, SCALARS } from './type-list.js'
 import {
   carries,
@@ -92,6 +95,11 @@ test('every type that a column may have is in the list', async () => {
   )
   expect(new Set(others.map(({ name }) => name))).toEqual(NOT_LISTED)
   expect(typesOf(columns).length).toBe(2 * SCALARS.length)
+})
+
+test('docs/decoders.md says what becomes of each type', () => {
+  const document = readFileSync(join(import.meta.dirname, '../../docs/decoders.md'), 'utf8')
+  expect(document).toContain(typeRows(new Map(columns.map(({ type, typeOid }) => [type, typeOid]))))
 })
 
 test('the defaults are hostile, and values are moved out of their rows', async ({ task }) => {
