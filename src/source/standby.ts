@@ -4,12 +4,17 @@ import type { ReplicationConnection, Runtime } from '../runtime.js'
 import { Progress } from '../wire/progress.js'
 import { standbyStatus } from '../wire/status.js'
 
-/** The longest silence on either side: a router forgets a connection sooner than a server with a long timeout does. */
-const QUIET_MS = 10_000
+/**
+ * The longest silence on either side. A connection that died unnoticed is given up 15 s after its last frame: up to two of these pass before the
+ * server is asked, then the time for its answer, then that for asking another connection what our walsender does.
+ */
+const QUIET_MS = 4_000
 /** The shortest interval, whatever the server's timeout: a status is a message on the network. */
 const SHORTEST_QUIET_MS = 50
 /** How long a server that was asked may take to answer. */
 const ANSWER_MS = 5_000
+/** How long it may take to learn what the walsender does: where nothing answers, it is not known to be at work. */
+const LOOK_MS = 2_000
 /** A timer that is later than this was held up by this process, which then can't judge the server. */
 const STALL_MS = 1_000
 /** While more frames wait, a position is reported at most this often: each report is a message. */
@@ -115,8 +120,14 @@ export class Standby {
   }
 
   #isServerBusy(): Promise<boolean> {
+    const { timers } = this.#options.runtime
+    let cancel: (() => void) | undefined
+    const late = new Promise<boolean>(resolve => {
+      cancel = timers.after(LOOK_MS, () => resolve(false))
+    })
     // A server that can't even be asked is not known to be at work.
-    return this.#options.isServerBusy().catch(() => false)
+    const asked = this.#options.isServerBusy().catch(() => false)
+    return Promise.race([asked, late]).finally(() => cancel?.())
   }
 
   #later(delayMs: number, then: (isLate: boolean) => void): void {

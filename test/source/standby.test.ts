@@ -80,9 +80,9 @@ test('a keepalive that asks is answered with what was applied, not with what was
 
 describe('signs of life', () => {
   test.each([
-    [60_000, 10_000],
+    [60_000, 4_000],
     [6_000, 2_000],
-    [0, 10_000],
+    [0, 4_000],
     [1, 50],
   ])('with wal_sender_timeout = %i ms are sent every %i ms', async (timeoutMs, everyMs) => {
     const scene = new Scene(timeoutMs)
@@ -109,9 +109,9 @@ describe('signs of life', () => {
 describe('a silent server', () => {
   test('is asked, and is dead if it does not answer within five seconds', async () => {
     const scene = new Scene()
-    await scene.runtime.advance(10_000)
+    await scene.runtime.advance(4_000)
     assert.deepEqual(scene.look(), ['0/0'])
-    await scene.runtime.advance(10_000)
+    await scene.runtime.advance(4_000)
     assert.deepEqual(scene.look(), ['0/0?'])
     await scene.runtime.advance(4_999)
     assert.equal(scene.deaths.length, 0)
@@ -123,7 +123,7 @@ describe('a silent server', () => {
 
   test('is alive if it answers', async () => {
     const scene = new Scene()
-    await scene.runtime.advance(24_000)
+    await scene.runtime.advance(12_000)
     scene.standby.received(0, 0)
     await scene.runtime.advance(1_000)
     assert.equal(scene.deaths.length, 0)
@@ -136,7 +136,7 @@ describe('a silent server', () => {
     await paused.runtime.advance(100_000)
     assert.deepEqual(paused.deaths, [])
     const stalled = new Scene()
-    await stalled.runtime.advance(20_000)
+    await stalled.runtime.advance(8_000)
     await stalled.runtime.stall(60_000)
     assert.deepEqual(stalled.deaths, [])
   })
@@ -148,14 +148,26 @@ describe('a silent server', () => {
     await scene.runtime.advance(100_000)
     assert.equal(scene.deaths.length, 0)
     busy = false
-    await scene.runtime.advance(25_000)
+    await scene.runtime.advance(13_000)
     assert.equal(scene.deaths.length, 1)
   })
 
   test('is dead if nobody there can be asked', async () => {
     const scene = new Scene()
     scene.isServerBusy = () => Promise.reject(new Error('unreachable'))
-    await scene.runtime.advance(25_000)
+    await scene.runtime.advance(13_000)
     assert.equal(scene.deaths.length, 1)
+  })
+
+  test('is dead within 15 s of its last frame, also if the question what it does is never answered', async () => {
+    for (const lastMs of [0, 1, 3_999, 4_000, 4_001, 7_777]) {
+      const scene = new Scene()
+      scene.isServerBusy = () => new Promise(() => undefined)
+      await scene.runtime.advance(lastMs)
+      scene.standby.received(0, 0)
+      await scene.runtime.advance(15_000)
+      assert.equal(scene.deaths.length, 1, `last frame at ${lastMs} ms`)
+      assert.equal(scene.runtime.timersPending, 0)
+    }
   })
 })
