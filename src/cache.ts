@@ -1,5 +1,6 @@
 import type pg from 'pg'
 import { CacheCore, type CacheHealth, type CacheState } from './cache/core.js'
+import type { CacheEvents } from './cache/events.js'
 import { type OpenCacheOptions, resolveOptions } from './cache/options.js'
 import type { Session } from './cache/session.js'
 import type { Queryable, WriteOptions, Written } from './cache/write.js'
@@ -68,6 +69,14 @@ export interface Cache extends AsyncDisposable {
    * @throws {TokenError} for a text that is no token, or not signed with `tokenSecret`. Reads throw TokenLostError if a failover has lost what it names.
    */
   session(token?: string | null): Session
+  /** Milliseconds by which memory may be behind the server; Infinity before that was ever shown. */
+  staleness(): number
+  /**
+   * Calls `listener` at each such event, until what it returns is called. What it throws harms nobody.
+   *
+   * `stale`: memory may be older than a bound allows; `fresh`: it is within that again.
+   */
+  on<Name extends keyof CacheEvents>(name: Name, listener: (event: CacheEvents[Name]) => void): () => void
   /** `starting` until the first load is done; `reconnecting` while memory is served without a stream behind it. */
   readonly state: CacheState
   /** What an operator wants to see: nothing of any row in it. */

@@ -6,6 +6,7 @@ export {
   type TableHealth,
 } from './cache.js'
 export type { DurableSlotOptions, OpenCacheOptions, StalePolicy } from './cache/options.js'
+export type { CacheEvents } from './cache/events.js'
 export type { Session } from './cache/session.js'
 export type { Isolation, Queryable, WriteOptions, Written } from './cache/write.js'
 export type { LoadProgress } from './apply/load.js'

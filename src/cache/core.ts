@@ -3,7 +3,7 @@ import { formatLsn, LSN_ZERO, type Lsn } from '../change/lsn.js'
 import { type CacheError, ClosedError, NotReadyError } from '../errors.js'
 import { ChangeIterator } from '../feed/changes.js'
 import { ChangeFeed } from '../feed/feed.js'
-import { FreshnessGate } from '../freshness/gate.js'
+import { FreshnessGates, type OnTurn } from '../freshness/gates.js'
 import { type LogPages, positionColumns, readPosition, ServerPosition } from '../freshness/server-position.js'
 import { parseTimelineHistory, type TimelineHistory } from '../freshness/timeline.js'
 import { type Incarnation, type LogPosition, TokenCodec } from '../freshness/token.js'
@@ -29,7 +29,9 @@ import { Store } from '../store/store.js'
 import { connectionsOf } from '../wire/connection.js'
 import { SessionPool } from '../wire/session-pool.js'
 import { toTableChange } from './changes.js'
+import { ownBounds } from './bounds.js'
 import { Deferred } from './deferred.js'
+import { type CacheEvents, Emitter } from './events.js'
 import { type Generation, liveTable } from './generation.js'
 import type { CacheHealth, CacheState } from './health.js'
 import { asCacheError, Lifecycle } from './lifecycle.js'
@@ -53,7 +55,8 @@ interface Entry {
 export class CacheCore {
   readonly #options: ResolvedOptions
   readonly #closing = new AbortController()
-  readonly #gate: FreshnessGate
+  readonly #gates: FreshnessGates
+  readonly #events = new Emitter<CacheEvents>()
   readonly #feed: ChangeFeed
   readonly #codec: TokenCodec
   readonly #waits: TokenWaits
@@ -76,12 +79,10 @@ export class CacheCore {
   #closed: Promise<void> | null = null
 
   constructor(options: ResolvedOptions) {
-    const { runtime, logger } = options
+    const { runtime } = options
     this.#options = options
-    this.#gate = new FreshnessGate(runtime, options.maxStalenessMs, options.onStaleLocal, stale => {
-      if (stale) logger.warn('Memory may be older than maxStaleness allows.')
-      else logger.info('Memory is shown to be fresh again.')
-    })
+    const bound = { maxStalenessMs: options.maxStalenessMs, whenStale: options.onStaleLocal }
+    this.#gates = new FreshnessGates(runtime, bound, (...turn) => this.#onTurn(...turn))
     this.#feed = new ChangeFeed(options.feedBytes)
     this.#codec = new TokenCodec(options.tokenSecrets)
     this.#waits = new TokenWaits(
@@ -96,7 +97,28 @@ export class CacheCore {
     )
     this.#snapshots = new SnapshotKeeper(runtime, options.snapshotMaxAgeMs)
     this.#databaseGate = new DatabaseGate(readsAtOnce(options), options.gateWaiting)
-    this.#gate.refuse(new NotReadyError())
+    this.#gates.refuse(new NotReadyError())
+  }
+
+  #onTurn(...[isStale, gate, table]: Parameters<OnTurn>): void {
+    const { logger } = this.#options
+    const { maxStalenessMs } = gate
+    const what = table === null ? 'Memory' : `Table ${table}`
+    if (isStale) {
+      logger.warn(`${what} may be older than maxStaleness allows.`)
+      this.#events.emit('stale', { stalenessMs: gate.stalenessMs(), maxStalenessMs, table })
+    } else {
+      logger.info(`${what} is shown to be fresh again.`)
+      this.#events.emit('fresh', { maxStalenessMs, table })
+    }
+  }
+
+  on<Name extends keyof CacheEvents>(name: Name, listener: (event: CacheEvents[Name]) => void): () => void {
+    return this.#events.on(name, listener)
+  }
+
+  staleness(): number {
+    return this.#gates.common.stalenessMs()
   }
 
   /** Checks everything, then loads; resolves as `wait` says. @throws {CacheError} and leaves nothing behind. */
@@ -143,7 +165,7 @@ export class CacheCore {
       },
       onProven: (generation, askedMs) => this.#onProven(generation, askedMs),
       onDoubted: generation => {
-        if (generation === this.#live) this.#gate.doubt()
+        if (generation === this.#live) this.#gates.doubt()
       },
       onFailed: error => this.#fail(error),
     })
@@ -168,12 +190,16 @@ export class CacheCore {
     const empty = new Store({ limitBytes: 0, tableLimitBytes: 0, hashSeed: 0 })
     const context = this.#reads
     for (const [number, mapping] of mappings.entries()) {
-      const facade: CacheTable<object> = new CacheTable<object>(liveTable(empty, mapping), context, options =>
+      const bounds = ownBounds(mapping, this.#options)
+      const own =
+        bounds === null ? context : { ...context, ...bounds, gate: this.#gates.own(mapping.name, bounds) }
+      const facade: CacheTable<object> = new CacheTable<object>(liveTable(empty, mapping), own, options =>
         this.#changes(number, facade.live, options),
       )
       this.#entries.set(mapping.declaration, { number, facade })
     }
     empty.fail(new NotReadyError())
+    this.#gates.refuse(new NotReadyError())
   }
 
   get #reads(): ReadContext {
@@ -185,7 +211,7 @@ export class CacheCore {
     const { maxStalenessMs, onStale, onUnknown } = this.#options
     const run = this.#sessions!.run.bind(this.#sessions)
     return {
-      gate: this.#gate,
+      gate: this.#gates.common,
       database: new DatabaseReader(this.#databaseGate, run, () => this.#pages),
       maxStalenessMs,
       onStale,
@@ -207,7 +233,7 @@ export class CacheCore {
     const reads = this.#reads
     const open = (): Snapshot => this.#snapshots.open(this.#readable(), this.position)
     return {
-      gate: this.#gate,
+      gate: this.#gates.common,
       onUnknown: reads.onUnknown,
       pin: options => pinNewest(reads, options, open),
       covers: (snapshot, token) =>
@@ -222,7 +248,7 @@ export class CacheCore {
     this.#options.logger.warn('There is no room to load beside what is held, so memory is emptied first.')
     const error = new NotReadyError()
     this.#live.store.fail(error)
-    this.#gate.refuse(error)
+    this.#gates.refuse(error)
   }
 
   #onPosition(generation: Generation, position: Lsn, changed: boolean): void {
@@ -233,7 +259,7 @@ export class CacheCore {
 
   #onProven(generation: Generation, askedMs: number): void {
     if (this.#gone !== null) return
-    if (generation === this.#live) this.#gate.prove(askedMs)
+    if (generation === this.#live) this.#gates.prove(askedMs)
     else if (this.#mayTakeOver(generation)) this.#takeOver(generation, askedMs)
   }
 
@@ -252,7 +278,7 @@ export class CacheCore {
     this.#live = generation
     if (old !== null && !isSameHistory(old.incarnation, generation.incarnation)) this.#waits.historyChanged()
     for (const live of generation.tables) this.#entries.get(live.mapping.declaration)!.facade.follow(live)
-    this.#gate.restart(provenMs)
+    this.#gates.restart(provenMs)
     if (!isFirst) {
       const byNumber = new Map([...this.#entries.values()].map(({ number, facade }) => [number, facade]))
       this.#feed.reloaded(
@@ -277,7 +303,7 @@ export class CacheCore {
   #end(error: ClosedError): void {
     if (this.#gone !== null) return
     this.#gone = error
-    this.#gate.refuse(error)
+    this.#gates.refuse(error)
     for (const { facade } of this.#entries.values()) facade.live.store.fail(error)
     this.#snapshots.close(error)
     this.#waits.fail(error)
@@ -310,7 +336,8 @@ export class CacheCore {
 
   snapshot(): Snapshot {
     const live = this.#readable()
-    if (!this.#gate.fresh) this.#gate.pass()
+    const gate = this.#gates.common
+    if (!gate.fresh) gate.pass()
     return this.#snapshots.open(live, this.position)
   }
 
@@ -410,7 +437,7 @@ export class CacheCore {
     }))
     return {
       state: this.state,
-      stalenessMs: this.#gate.stalenessMs(),
+      stalenessMs: this.staleness(),
       lsn: this.#live === null ? null : formatLsn(this.#live.store.position),
       bytes: this.#live?.store.bytes ?? 0,
       tables,

@@ -18,6 +18,7 @@ import { type DurableSlot, openSlotSource, resumeSlotSource } from '../source/sl
 import type { ChangeSource } from '../source/source.js'
 import { Store } from '../store/store.js'
 import type { SessionPool } from '../wire/session-pool.js'
+import { tightestMs } from './bounds.js'
 import { APPLICATION_NAME, type ResolvedOptions } from './options.js'
 import { readFingerprint, relationsOf, type Setup } from './setup.js'
 
@@ -236,7 +237,7 @@ export class Generation {
 
   #makeProber(): Prober {
     const { options, sessions, setup, events } = this.#context
-    const third = options.maxStalenessMs / 3
+    const third = tightestMs(setup.mappings, options) / 3
     return new Prober({
       runtime: options.runtime,
       logger: options.logger,

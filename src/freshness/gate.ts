@@ -1,6 +1,9 @@
 import { type CacheError, StaleError } from '../errors.js'
 import type { Runtime } from '../runtime.js'
 
+/** A timer can't be set for longer; such a bound is told of by the first read. */
+const WATCH_MAX_MS = 2 ** 31 - 2
+
 /**
  * How old the visible state can be, by the local monotonic clock.
  *
@@ -19,6 +22,8 @@ export class FreshnessGate {
   #refusal: CacheError | null = null
   #stale = false
   readonly #onChange: (stale: boolean) => void
+  /** Set while there is something proven: it may become too old with nobody reading. */
+  #cancelWatch: (() => void) | null = null
 
   constructor(
     runtime: Runtime,
@@ -30,6 +35,10 @@ export class FreshnessGate {
     this.#maxStalenessMs = maxStalenessMs
     this.#whenStale = whenStale
     this.#onChange = onChange
+  }
+
+  get maxStalenessMs(): number {
+    return this.#maxStalenessMs
   }
 
   /** Milliseconds by which the visible state may be behind the server; infinite before the first proof. */
@@ -45,7 +54,7 @@ export class FreshnessGate {
   /** Everything committed before `atMs` (monotonic) is visible. */
   prove(atMs: number): void {
     if (atMs > this.#provenMs) this.#provenMs = atMs
-    if (this.stalenessMs() <= this.#maxStalenessMs) this.#turn(false)
+    this.#settle()
   }
 
   /** What was proven no longer counts: another generation is visible, which was proven at `atMs`. */
@@ -53,6 +62,7 @@ export class FreshnessGate {
     this.#provenMs = atMs
     this.#refusal = null
     this.fresh = false
+    this.#settle()
   }
 
   /** What was proven no longer counts, and nothing will be proven before `restart`: the visible state is found to be no commit's. */
@@ -65,6 +75,8 @@ export class FreshnessGate {
   refuse(error: CacheError): void {
     this.#refusal = error
     this.fresh = false
+    this.#cancelWatch?.()
+    this.#cancelWatch = null
   }
 
   /**
@@ -86,6 +98,18 @@ export class FreshnessGate {
 
   readonly #endRun = (): void => {
     this.fresh = false
+  }
+
+  /** Turns to what the proof says, and looks again when that would be too old. */
+  #settle(): void {
+    const leftMs = this.#maxStalenessMs - this.stalenessMs()
+    this.#turn(leftMs < 0)
+    if (leftMs < 0 || leftMs > WATCH_MAX_MS || this.#refusal !== null || this.#cancelWatch !== null) return
+    // The next whole millisecond: at the bound itself it is still fresh.
+    this.#cancelWatch = this.#runtime.timers.after(Math.floor(leftMs) + 1, () => {
+      this.#cancelWatch = null
+      this.#settle()
+    })
   }
 
   #turn(stale: boolean): void {

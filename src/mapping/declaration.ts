@@ -22,6 +22,13 @@ export interface TableOptions {
   readonly construct?: (row: Readonly<Record<string, unknown>>) => object
   /** Cache the table although it has row-level security, which the change stream ignores: every row is kept. */
   readonly allowRlsBypass?: boolean
+  /** Milliseconds by which a read of this table may be behind the server. Default: the cache's. */
+  readonly maxStaleness?: number
+  /** What happens when it may be older. Default: the cache's. */
+  readonly onStale?: {
+    readonly local?: 'throw' | 'serve'
+    readonly asynchronous?: 'throw' | 'database' | 'serve'
+  }
 }
 
 /** One declared property. */
@@ -43,6 +50,8 @@ export interface Declaration {
   readonly keep: Keep
   readonly construct: ((row: Readonly<Record<string, unknown>>) => object) | null
   readonly allowRlsBypass: boolean
+  readonly maxStaleness: number | undefined
+  readonly onStale: TableOptions['onStale']
   readonly prototype: object | null
   /** Empty: all columns of the table. */
   readonly columns: readonly DeclaredColumn[]
@@ -60,6 +69,8 @@ const KNOWN_OPTIONS: ReadonlySet<string> = new Set([
   'indexes',
   'construct',
   'allowRlsBypass',
+  'maxStaleness',
+  'onStale',
 ])
 
 /**
@@ -86,6 +97,11 @@ export function checkTableOptions(options: TableOptions, alsoKnown: readonly str
   if (construct !== undefined && typeof construct !== 'function') refuse('construct', 'give a function.')
   if (indexes !== undefined && !isIndexList(indexes))
     refuse('indexes', 'give lists of properties, none of them empty.')
+  const { maxStaleness, onStale } = options
+  if (maxStaleness !== undefined && !(typeof maxStaleness === 'number' && maxStaleness >= 1))
+    refuse('maxStaleness', 'give milliseconds from 1; Infinity switches the check off.')
+  if (onStale !== undefined && !isStalePolicies(onStale))
+    refuse('onStale', "give local: 'throw' or 'serve', or asynchronous: 'database', 'throw' or 'serve'.")
 }
 
 function isName(value: unknown): boolean {
@@ -103,6 +119,16 @@ function isKeep(keep: unknown): boolean {
         (name === 'maxRows' || name === 'maxBytes') && Number.isSafeInteger(limit) && Number(limit) > 0,
     )
   )
+}
+
+const POLICIES: Readonly<Record<string, readonly unknown[]>> = {
+  local: ['throw', 'serve', undefined],
+  asynchronous: ['database', 'throw', 'serve', undefined],
+}
+
+function isStalePolicies(policies: unknown): boolean {
+  if (typeof policies !== 'object' || policies === null) return false
+  return Object.entries(policies).every(([reads, policy]) => POLICIES[reads]?.includes(policy) ?? false)
 }
 
 function isIndexList(indexes: unknown): boolean {

@@ -184,5 +184,7 @@ export function declarationBase(
     keep: options.keep ?? 'all',
     construct: options.construct ?? null,
     allowRlsBypass: options.allowRlsBypass ?? false,
+    maxStaleness: options.maxStaleness,
+    onStale: options.onStale,
   }
 }

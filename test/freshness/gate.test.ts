@@ -73,4 +73,29 @@ describe('FreshnessGate', () => {
     gate.pass()
     expect(gate.fresh).toBe(true)
   })
+
+  test('tells that its bound is passed also while nobody reads, once, and leaves no timer behind', async () => {
+    const runtime = new VirtualRuntime()
+    const changes: [boolean, number][] = []
+    const gate: FreshnessGate = new FreshnessGate(runtime, 100, 'throw', stale =>
+      changes.push([stale, gate.stalenessMs()]),
+    )
+    gate.prove(runtime.clock.monotonicMs())
+    await runtime.advance(60)
+    gate.prove(runtime.clock.monotonicMs())
+    await runtime.advance(100)
+    expect(changes).toEqual([])
+    await runtime.advance(1)
+    expect(changes).toEqual([[true, 101]])
+    await runtime.advance(1_000)
+    expect(changes.length).toBe(1)
+    gate.prove(runtime.clock.monotonicMs())
+    expect(changes[1]).toEqual([false, 0])
+    expect(runtime.timersPending).toBe(1)
+    gate.refuse(new ClosedError())
+    expect(runtime.timersPending).toBe(0)
+    const endless = new FreshnessGate(runtime, Number.POSITIVE_INFINITY, 'throw', () => undefined)
+    endless.prove(runtime.clock.monotonicMs())
+    expect(runtime.timersPending).toBe(0)
+  })
 })

@@ -7,14 +7,26 @@ export interface TcpProxy extends AsyncDisposable {
   through(url: string): string
   /** Ends all connections on our side, and leaves the server's side of them open: it learns nothing of it. */
   forsake(): void
+  /** From now on nothing goes either way, on no connection, and no side is told: what a router does that has lost its memory. */
+  blackHole(): void
+  /** New connections work again; those from before never will. */
+  mend(): void
 }
 
 /** Starts a proxy on a free port, before the server at `host` and `port`. */
 export async function startProxy({ host, port }: { host: string; port: number }): Promise<TcpProxy> {
   const near = new Set<Socket>()
   const far = new Set<Socket>()
+  const pairs = new Set<readonly [Socket, Socket]>()
+  let isHole = false
+  const swallow = ([client, server]: readonly [Socket, Socket]): void => {
+    client.unpipe(server).resume()
+    server.unpipe(client).resume()
+  }
   const listener = createServer(client => {
     const server = connect(port, host)
+    const pair = [client, server] as const
+    pairs.add(pair)
     near.add(client)
     far.add(server)
     // A reset is what these tests are about.
@@ -22,7 +34,9 @@ export async function startProxy({ host, port }: { host: string; port: number })
     server.on('error', () => undefined)
     client.pipe(server, { end: false })
     server.pipe(client)
+    if (isHole) swallow(pair)
     client.on('close', () => {
+      pairs.delete(pair)
       if (near.delete(client)) server.destroy()
     })
     server.on('close', () => {
@@ -43,6 +57,13 @@ export async function startProxy({ host, port }: { host: string; port: number })
       const forsaken = [...near]
       near.clear()
       for (const client of forsaken) client.destroy()
+    },
+    blackHole() {
+      isHole = true
+      for (const pair of pairs) swallow(pair)
+    },
+    mend() {
+      isHole = false
     },
     async [Symbol.asyncDispose]() {
       listener.close()
