@@ -4,12 +4,11 @@ import type { TestDatabase } from '../support/servers.js'
 
 export const decoderNames = Object.keys(decoders) as DecoderName[]
 
+/** What a test's context has to skip it. */
+export type Skip = (condition: boolean, note: string) => void
+
 /** Skips a test whose output plugin the server does not have; in CI it has them all, and the test fails if not. */
-export function skipUnlessInstalled(
-  { server }: TestDatabase,
-  name: DecoderName,
-  skip: (condition: boolean, note: string) => void,
-): void {
+export function skipUnlessInstalled({ server }: TestDatabase, name: DecoderName, skip: Skip): void {
   skip(!server.decoders.includes(name) && process.env['CI'] !== 'true', `the server has no ${name}`)
 }
 

@@ -11,7 +11,7 @@ import {
   type SetupProblem,
 } from '../../src/index.js'
 import { testDatabase } from '../support/servers.js'
-import { skipUnlessInstalled } from './installed.js'
+import { type Skip, skipUnlessInstalled } from './installed.js'
 
 export const items = defineTable<Record<string, unknown>>({ name: 'items' })
 
@@ -32,11 +32,7 @@ export interface Place {
 }
 
 /** A new database for a decoder, in an encoding of one's choice. */
-export async function placeFor(
-  name: DecoderName,
-  skip: (condition: boolean, note: string) => void,
-  encoding = 'UTF8',
-): Promise<Place> {
+export async function placeFor(name: DecoderName, skip: Skip, encoding = 'UTF8'): Promise<Place> {
   const db = await testDatabase({ major: 15 })
   skipUnlessInstalled(db, name, skip)
   if (encoding === 'UTF8') return db

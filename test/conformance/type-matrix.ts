@@ -31,17 +31,19 @@ export interface TypedColumn extends MatrixColumn {
 
 /**
  * Creates and fills the tables. `pad` may not be moved out of its row and makes every row too long, so PostgreSQL moves out whatever
- * it can: `beside`, and each value of more than a few bytes. An UPDATE that leaves them alone does not send them again.
+ * it can: `beside`, and each value of more than a few bytes. An UPDATE that leaves them alone does not send them again. Every
+ * other table has its whole old rows sent, where such values are.
  */
 export async function createMatrix(db: TestDatabase, tables: readonly MatrixTable[]): Promise<TypedColumn[]> {
   await db.query(TYPES_SQL)
   await db.query(
     tables
       .map(
-        ({ name, columns }) =>
+        ({ name, columns }, i) =>
           `create table "${name}" (id int primary key, ${columns.map(({ name: column, type }) => `${quoteIdentifier(column)} ${type}`).join()},
              beside text default repeat('beside ', 9), pad text default repeat('x', 2100), n int default 0)
-             with (toast_tuple_target = 128); alter table "${name}" alter pad set storage plain`,
+             with (toast_tuple_target = 128); alter table "${name}" alter pad set storage plain;
+             alter table "${name}" replica identity ${i % 2 === 0 ? 'default' : 'full'}`,
       )
       .join(';'),
   )

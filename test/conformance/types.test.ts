@@ -11,14 +11,13 @@ import pg from 'pg'
 import { afterAll, beforeAll, describe, expect, onTestFinished, test, vi } from 'vitest'
 import type { DecoderLimits } from '../../src/change/limits.js'
 import { type DecoderName, decoders } from '../../src/decode/index.js'
-import { type TestDatabase, testDatabase } from '../support/servers.js'
-import { decoderNames, skipUnlessInstalled } from './installed.js'
+import { HOSTILE, type HostileMatrix, hostileMatrix } from './hostile.js'
+import { decoderNames, type Skip, skipUnlessInstalled } from './installed.js'
 import { typeRows } from './type-rows.js'
 import { matrixTables, NOT_LISTED, SCALARS } from './type-list.js'
 import {
   carries,
   compareThroughout,
-  createMatrix,
   movedOut,
   openReader,
   refusals,
@@ -30,44 +29,17 @@ const seed = Number(process.env['TYPE_MATRIX_SEED'] ?? Math.floor(Math.random() 
 // All types, each way, on a slow machine.
 vi.setConfig({ testTimeout: 240_000, hookTimeout: 240_000 })
 
-const HOSTILE = {
-  datestyle: 'German, DMY',
-  intervalstyle: 'sql_standard',
-  bytea_output: 'escape',
-  extra_float_digits: '0',
-  timezone: 'Asia/Kolkata',
-}
-const PINNED = '-c datestyle=ISO -c intervalstyle=postgres -c bytea_output=hex -c extra_float_digits=1'
-
-let db: TestDatabase
-/** Whose defaults are hostile. */
-let role: string
-let url: string
-let columns: TypedColumn[]
-
+let matrix: HostileMatrix
 beforeAll(async () => {
-  db = await testDatabase({ major: 15 })
-  columns = await createMatrix(db, matrixTables(seed))
-  role = `hostile_${db.name}`
-  const settings = Object.entries(HOSTILE).map(([name, value]) => `set ${name} = '${value}'`)
-  await db.query(
-    [
-      `create role ${role} superuser replication login`,
-      ...settings.map(set => `alter database ${db.name} ${set}; alter role ${role} ${set}`),
-    ].join(';'),
-  )
-  const as = new URL(db.url)
-  as.username = role
-  url = as.href
+  matrix = await hostileMatrix(15, seed)
 })
-
-afterAll(() => db.query(`drop owned by ${role}; drop role ${role}`))
+afterAll(() => matrix.dropRole())
 
 /** One whose offsets are not whole hours, and before 1884 not whole minutes; decoderbufs carries instants in UTC alone. */
 const zoneOf = (name: DecoderName): string => (name === 'decoderbufs' ? 'UTC' : 'America/St_Johns')
-const pinned = (name: DecoderName): pg.PoolConfig => ({
+const pinned = (name: DecoderName, { url } = matrix): pg.PoolConfig => ({
   connectionString: url,
-  options: `${PINNED} -c timezone=${zoneOf(name)}`,
+  options: `-c datestyle=ISO -c intervalstyle=postgres -c bytea_output=hex -c extra_float_digits=1 -c timezone=${zoneOf(name)}`,
 })
 
 /** Parsers of one pool, over those of all pools: every text as it is, but for two. */
@@ -84,6 +56,7 @@ const valuesOf = (of: readonly TypedColumn[]): number =>
   of.reduce((sum, { values }) => sum + values.length, 0)
 
 test('every type that a column may have is in the list', async () => {
+  const { db, columns } = matrix
   const listed = await db.query<{ oid: number }>(
     `select t::regtype::oid::int8::int as oid from unnest($1::text[]) t`,
     [SCALARS.map(({ type }) => type)],
@@ -99,10 +72,11 @@ test('every type that a column may have is in the list', async () => {
 
 test('docs/decoders.md says what becomes of each type', () => {
   const document = readFileSync(join(import.meta.dirname, '../../docs/decoders.md'), 'utf8')
-  expect(document).toContain(typeRows(new Map(columns.map(({ type, typeOid }) => [type, typeOid]))))
+  expect(document).toContain(typeRows(new Map(matrix.columns.map(({ type, typeOid }) => [type, typeOid]))))
 })
 
 test('the defaults are hostile, and values are moved out of their rows', async ({ task }) => {
+  const { db, url } = matrix
   const client = await db.connect({ connectionString: url })
   const shown = await client.query<Record<string, string>>(
     `select ${Object.keys(HOSTILE)
@@ -121,9 +95,13 @@ test('the defaults are hostile, and values are moved out of their rows', async (
 describe.each(decoderNames)('%s', name => {
   const { lostTypes }: DecoderLimits = decoders[name].limits
   const isCarried = (column: TypedColumn): boolean => carries(name, column, zoneOf(name))
+  const place = (skip: Skip): HostileMatrix => {
+    skipUnlessInstalled(matrix.db, name, skip)
+    return matrix
+  }
 
   test('carries every value of every type, or refuses its column by name', async ({ skip, task }) => {
-    skipUnlessInstalled(db, name, skip)
+    const { db, columns } = place(skip)
     const taken = columns.filter(isCarried)
     const refused = columns.filter(column => !isCarried(column))
     const lost = columns.filter(({ typeOid }) => lostTypes.some(({ oids }) => oids.includes(typeOid)))
@@ -141,17 +119,15 @@ describe.each(decoderNames)('%s', name => {
     const { compared, differences } = await compareThroughout(db, readers)
     expect(differences).toEqual([])
     expect(compared).toBeGreaterThan(10_000)
-    const labels = refused.map(column => column.name)
-    task.meta.totals = [
-      `type matrix, ${name}: ${typesOf(columns).length} types, ${valuesOf(columns)} values, ` +
-        (refused.length === 0
-          ? 'all equal'
-          : `${valuesOf(taken)} equal, ${valuesOf(refused)} refused by name (${labels.join(', ')}), 0 different`),
-    ]
+    const outcome =
+      refused.length === 0
+        ? 'all equal'
+        : `${valuesOf(taken)} equal, ${valuesOf(refused)} refused by name (${refused.map(column => column.name).join(', ')}), 0 different`
+    task.meta.totals = [`${counted(name, columns)}, ${outcome}`]
   })
 
   test('applies parsers that were set for the whole process', async ({ skip }) => {
-    skipUnlessInstalled(db, name, skip)
+    const { db, columns } = place(skip)
     const { INT8, DATE } = pg.types.builtins
     for (const [oid, parse] of [
       [INT8, BigInt],
@@ -180,7 +156,7 @@ describe.each(decoderNames)('%s', name => {
 
   describe.each(['Asia/Kolkata', 'America/St_Johns'])('in a process with TZ=%s', zone => {
     test('gives pg’s own dates', async ({ skip }) => {
-      skipUnlessInstalled(db, name, skip)
+      const { db, columns } = place(skip)
       const before = process.env['TZ']
       process.env['TZ'] = zone
       onTestFinished(() => {
@@ -199,7 +175,7 @@ describe.each(decoderNames)('%s', name => {
   })
 
   test('refuses by name a pool that takes the hostile defaults for itself', async ({ skip }) => {
-    skipUnlessInstalled(db, name, skip)
+    const { columns, url } = place(skip)
     const pool = poolOf({ connectionString: url, options: '-c timezone=UTC' })
     const texts = columns.filter(({ type }) => type === 'text')
     expect(await refusals(pool, name, texts)).toEqual([
@@ -216,6 +192,27 @@ describe.each(decoderNames)('%s', name => {
     ])
   })
 })
+
+test('pgoutput carries every value of every type on PostgreSQL 18 too', async ({ task }) => {
+  const newest = await hostileMatrix(18, seed)
+  onTestFinished(() => newest.dropRole())
+  const { db, columns } = newest
+  const config = pinned('pgoutput', newest)
+  const readers = await Promise.all([
+    openReader(columns, 'pgoutput', config),
+    openReader(columns, 'pgoutput', { ...config, types: ownTypes }),
+  ])
+  const { differences } = await compareThroughout(db, readers)
+  expect(differences).toEqual([])
+  task.meta.totals = [`${counted('pgoutput on PostgreSQL 18', columns)}, all equal`]
+})
+
+/** The beginning of a line of totals. */
+function counted(of: string, columns: readonly TypedColumn[]): string {
+  const types = typesOf(columns)
+  const arrays = types.filter(type => type.endsWith('[]'))
+  return `type matrix, ${of}: ${types.length} types (${arrays.length} are arrays), ${valuesOf(columns)} values`
+}
 
 function poolOf(config: pg.PoolConfig): pg.Pool {
   const pool = new pg.Pool(config)

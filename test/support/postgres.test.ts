@@ -125,26 +125,29 @@ test('a server ends with its parent, even when that is killed, and its files too
 })
 
 // Only root runs its server as another user, who may be locked out.
-test.runIf(process.getuid?.() === 0)('a checkout that only root can enter still has its server', async () => {
-  const folder = mkdtempSync('/tmp/walcache-private-')
-  chmodSync(folder, 0o755)
-  const temporary = join(folder, 'tmp')
-  const checkout = join(folder, 'checkout')
-  mkdirSync(temporary)
-  chmodSync(temporary, 0o1777)
-  mkdirSync(checkout, { mode: 0o700 })
-  try {
-    copyPart(checkout)
-    const held = await holdServer(checkout, { ...process.env, TMPDIR: temporary })
-    expect(await ask(held.url, 'select 1 as one')).toEqual([{ one: 1 }])
-    const copies = readdirSync(temporary).filter(name => name.startsWith('walcache-postgres-18.'))
-    expect(copies).toHaveLength(1)
-    expect(statSync(join(temporary, copies[0] ?? '')).mode & 0o777).toBe(0o755)
-    await killParent(held)
-  } finally {
-    rmSync(folder, { recursive: true, force: true })
-  }
-})
+test.each(process.getuid?.() === 0 ? ['root'] : [])(
+  'a checkout that only %s can enter still has its server',
+  async () => {
+    const folder = mkdtempSync('/tmp/walcache-private-')
+    chmodSync(folder, 0o755)
+    const temporary = join(folder, 'tmp')
+    const checkout = join(folder, 'checkout')
+    mkdirSync(temporary)
+    chmodSync(temporary, 0o1777)
+    mkdirSync(checkout, { mode: 0o700 })
+    try {
+      copyPart(checkout)
+      const held = await holdServer(checkout, { ...process.env, TMPDIR: temporary })
+      expect(await ask(held.url, 'select 1 as one')).toEqual([{ one: 1 }])
+      const copies = readdirSync(temporary).filter(name => name.startsWith('walcache-postgres-18.'))
+      expect(copies).toHaveLength(1)
+      expect(statSync(join(temporary, copies[0] ?? '')).mode & 0o777).toBe(0o755)
+      await killParent(held)
+    } finally {
+      rmSync(folder, { recursive: true, force: true })
+    }
+  },
+)
 
 /** What a server needs of a checkout. The other majors and the large tools make most of the rest. */
 function copyPart(checkout: string): void {
