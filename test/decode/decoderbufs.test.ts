@@ -105,6 +105,10 @@ describe('refused with a DecodeError', () => {
       'a numeric as double, as in old releases',
       { op: INSERT, newTuple: [id, isOn, { columnName: 'at', columnType: 1700, datumDouble: 1 }] },
     ],
+    [
+      'a bool in a timestamp',
+      { op: INSERT, newTuple: [id, isOn, { ...isOn, columnName: 'at', columnType: 1114 }] },
+    ],
     ['a name that is none', { op: INSERT, table: 'x', newTuple: [id, isOn, at] }],
   ])('%s', (_what, content) => {
     expect(() => decoded(content)).toThrow(DecodeError)
