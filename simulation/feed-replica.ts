@@ -58,6 +58,7 @@ export class FeedReplica implements TableView {
       }
       this.#expectOrder(change)
       if (change.kind === 'truncate') this.#rows.clear()
+      else if (change.old === undefined) throw new Error('The table is whole, and an old row is not known.')
       else this.#apply(change.old, change.new)
     }
   }

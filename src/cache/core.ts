@@ -12,6 +12,7 @@ import { DatabaseGate } from '../query/gate.js'
 import type { LiveTable } from '../query/live.js'
 import { pinNewest, type ReadContext } from '../query/answer.js'
 import type { ScopeContext } from '../query/scope.js'
+import { rowFilter } from '../query/row-filter.js'
 import { CacheTable } from '../query/table.js'
 import type {
   ChangesOptions,
@@ -57,7 +58,7 @@ export class CacheCore {
   readonly #closing = new AbortController()
   readonly #gates: FreshnessGates
   readonly #events = new Emitter<CacheEvents>()
-  readonly #feed: ChangeFeed
+  readonly #feed: ChangeFeed<LiveTable>
   readonly #codec: TokenCodec
   readonly #waits: TokenWaits
   readonly #snapshots: SnapshotKeeper
@@ -83,7 +84,11 @@ export class CacheCore {
     this.#options = options
     const bound = { maxStalenessMs: options.maxStalenessMs, whenStale: options.onStaleLocal }
     this.#gates = new FreshnessGates(runtime, bound, (...turn) => this.#onTurn(...turn))
-    this.#feed = new ChangeFeed(options.feedBytes)
+    this.#feed = new ChangeFeed({
+      limitBytes: options.feedBytes,
+      historyMs: options.feedHistoryMs,
+      timers: runtime.timers,
+    })
     this.#codec = new TokenCodec(options.tokenSecrets)
     this.#waits = new TokenWaits(
       {
@@ -281,11 +286,7 @@ export class CacheCore {
     this.#gates.restart(provenMs)
     if (!isFirst) {
       const byNumber = new Map([...this.#entries.values()].map(({ number, facade }) => [number, facade]))
-      this.#feed.reloaded(
-        number => byNumber.get(number)!.live.table,
-        generation.store.position,
-        generation.store.writing,
-      )
+      this.#feed.reloaded(number => byNumber.get(number)!.live, generation.store.writing)
     }
     this.#waits.moved()
     this.#options.logger.info(`${isFirst ? 'Loaded' : 'Loaded anew'}: ${generation.tables.length} tables.`)
@@ -306,6 +307,7 @@ export class CacheCore {
     this.#gates.refuse(error)
     for (const { facade } of this.#entries.values()) facade.live.store.fail(error)
     this.#snapshots.close(error)
+    this.#feed.close()
     this.#waits.fail(error)
     this.#ready.reject(error)
     this.#closing.abort(error)
@@ -403,20 +405,37 @@ export class CacheCore {
 
   #changes(
     number: number,
-    { table }: LiveTable,
-    { signal }: ChangesOptions,
+    live: LiveTable,
+    { where, since, signal }: ChangesOptions<object>,
   ): AsyncIterableIterator<TableChange<object>> {
     const { incarnation, store } = this.#readable()
-    if (table.failed !== null) throw table.failed
+    if (live.table.failed !== null) throw live.table.failed
+    const subscription = this.#feed.subscribe({
+      table: number,
+      live,
+      midTransaction: store.writing,
+      ...(where === undefined ? {} : { filter: from => rowFilter(from, where) }),
+      ...(since === undefined ? {} : { since: this.#placeOf(since, incarnation) }),
+    })
     return new ChangeIterator({
       timers: this.#options.runtime.timers,
       feed: this.#feed,
-      subscription: this.#feed.subscribe(number, table, store.writing),
-      toChange: entry =>
-        toTableChange(entry, this.#codec.encode(this.#live?.incarnation ?? incarnation, entry.position)),
+      subscription,
+      toChange: (entry, from) =>
+        toTableChange(
+          entry,
+          from,
+          this.#codec.encode(this.#live?.incarnation ?? incarnation, entry.position),
+        ),
       signal,
       closing: this.#closing.signal,
     })
+  }
+
+  /** Null for a token of another history, whose positions can't be compared with those that are held. @throws {TokenError} */
+  #placeOf(token: string, { systemId, timeline }: Incarnation): Lsn | null {
+    const place = this.#codec.decode(token)
+    return place.systemId === systemId && place.timeline === timeline ? place.lsn : null
   }
 
   get state(): CacheState {

@@ -70,6 +70,8 @@ export interface OpenCacheOptions {
   readonly snapshotMaxAgeMs?: number
   /** Bytes of recent changes that are held for readers of `changes()`, all together. Default 32 MiB. */
   readonly feedBytes?: number
+  /** How long a table's changes are held after its last reader has left, so that one who comes back with `since` misses nothing. Default 0: not at all. */
+  readonly feedHistoryMs?: number
   /** Signs tokens, so that nobody else can make one: 16 characters or more. Several: the first signs, all are accepted, so that it can be changed. */
   readonly tokenSecret?: string | readonly string[]
   /** Default: silent. */
@@ -111,6 +113,7 @@ export interface ResolvedOptions {
   readonly sliceMs: number
   readonly snapshotMaxAgeMs: number
   readonly feedBytes: number
+  readonly feedHistoryMs: number
   readonly tokenSecrets: readonly string[]
   readonly logger: Logger
   readonly signal: AbortSignal | undefined
@@ -139,6 +142,7 @@ const KNOWN: ReadonlySet<string> = new Set([
   'sliceMs',
   'snapshotMaxAgeMs',
   'feedBytes',
+  'feedHistoryMs',
   'tokenSecret',
   'logger',
   'signal',
@@ -194,6 +198,7 @@ export function resolveOptions(options: OpenCacheOptions): ResolvedOptions {
     sliceMs: number('sliceMs', options.sliceMs, 5, 0.1, 1000),
     snapshotMaxAgeMs: number('snapshotMaxAgeMs', options.snapshotMaxAgeMs, 30_000, 1, 24 * 3600 * 1000),
     feedBytes: integer('feedBytes', options.feedBytes, 32 * 2 ** 20, 1, Number.MAX_SAFE_INTEGER),
+    feedHistoryMs: number('feedHistoryMs', options.feedHistoryMs, 0, 0, 24 * 3600 * 1000),
     tokenSecrets: secrets(options.tokenSecret),
     logger: isolatedLogger(options.logger ?? silentLogger),
     signal: options.signal,

@@ -1,18 +1,18 @@
-import type { Lsn } from '../change/lsn.js'
 import { ClosedError } from '../errors.js'
 import type { Timers } from '../runtime.js'
-import type { ChangeFeed, Subscription } from './feed.js'
-import type { FeedEntry } from './ring.js'
+import type { ChangeFeed } from './feed.js'
+import type { FeedEntry, FeedTable } from './ring.js'
+import { MORE, type Subscription } from './subscription.js'
 
 /** A loop over what is there already never leaves the event loop a turn: after so many changes it does. */
 const CHANGES_PER_TURN = 256
 
 /** What a reader's changes are made of. */
-export interface FollowOptions<Change> {
+export interface FollowOptions<Live extends FeedTable, Change> {
   readonly timers: Pick<Timers, 'yield'>
-  readonly feed: ChangeFeed
-  readonly subscription: Subscription
-  readonly toChange: (entry: FeedEntry, position: Lsn) => Change
+  readonly feed: ChangeFeed<Live>
+  readonly subscription: Subscription<Live>
+  readonly toChange: (entry: FeedEntry, live: Live) => Change
   /** The reader's own; its abort ends the iteration quietly. */
   readonly signal: AbortSignal | undefined
   /** The cache's; its abort ends the iteration, with its reason if that is an error to report. */
@@ -23,8 +23,8 @@ export interface FollowOptions<Change> {
  * A subscription as an iterator. It exists, and keeps what happens from then on, before the first `next()`; `return()` (leaving the loop) or an
  * abort ends it.
  */
-export class ChangeIterator<Change> implements AsyncIterableIterator<Change> {
-  readonly #options: FollowOptions<Change>
+export class ChangeIterator<Live extends FeedTable, Change> implements AsyncIterableIterator<Change> {
+  readonly #options: FollowOptions<Live, Change>
   #sinceTurn = 0
   #ended = false
   /** What the next call of `next` is to reject with. */
@@ -39,7 +39,7 @@ export class ChangeIterator<Change> implements AsyncIterableIterator<Change> {
     this.#finish(reason instanceof ClosedError && reason.cause !== undefined ? reason : null)
   }
 
-  constructor(options: FollowOptions<Change>) {
+  constructor(options: FollowOptions<Live, Change>) {
     this.#options = options
     const { subscription, signal, closing } = options
     subscription.wake = () => this.#wake()
@@ -61,7 +61,7 @@ export class ChangeIterator<Change> implements AsyncIterableIterator<Change> {
   }
 
   readonly #take = async (): Promise<IteratorResult<Change, undefined>> => {
-    const { feed, subscription, timers } = this.#options
+    const { subscription, timers } = this.#options
     while (!this.#ended) {
       // Before the look, not behind it: what has been taken off the ring is handed over at once, with nothing published in between.
       if (this.#sinceTurn === CHANGES_PER_TURN) {
@@ -69,7 +69,11 @@ export class ChangeIterator<Change> implements AsyncIterableIterator<Change> {
         await timers.yield()
         continue
       }
-      const entry = feed.read(subscription)
+      const entry = subscription.read()
+      if (entry === MORE) {
+        this.#sinceTurn = CHANGES_PER_TURN
+        continue
+      }
       if (entry !== null) {
         this.#sinceTurn++
         return { done: false, value: this.#changeOf(entry) }
@@ -88,7 +92,7 @@ export class ChangeIterator<Change> implements AsyncIterableIterator<Change> {
 
   #changeOf(entry: FeedEntry): Change {
     try {
-      return this.#options.toChange(entry, entry.position)
+      return this.#options.toChange(entry, this.#options.subscription.live)
     } catch (error) {
       // A loop that `next` rejects to does not call `return`.
       this.#finish()

@@ -1,52 +1,65 @@
-import { LSN_ZERO, type Lsn } from '../change/lsn.js'
-import type { CacheError } from '../errors.js'
+import type { Lsn } from '../change/lsn.js'
+import { asError } from '../errors.js'
+import type { Timers } from '../runtime.js'
 import { type Address, NONE } from '../store/address.js'
 import type { TableStore } from '../store/table.js'
-import { type FeedEntry, type FeedRecord, FeedRing, type PackedRow, recordBytes } from './ring.js'
+import { Dispatch } from './dispatch.js'
+import type { RowFilter } from './filter.js'
+import { type FeedRecord, FeedRing, type FeedTable, History, type PackedRow, recordBytes } from './ring.js'
+import { Subscription } from './subscription.js'
 
 const SLOW: FeedRecord = { kind: 'gap', reason: 'slow reader' }
 
 /** What `ChangeFeed` needs to know about a followed table. */
-interface Followed {
-  store: TableStore
-  readonly subscribers: Set<Subscription>
+interface Followed<Live extends FeedTable> {
+  history: History<Live>
+  readonly subscribers: Set<Subscription<Live>>
+  /** Those among them that look at every change. */
+  readonly scanning: Set<Subscription<Live>>
+  /** The way to all others. */
+  readonly dispatch: Dispatch
   /** The table's changes by the transaction in progress. */
   pending: FeedRecord[]
   pendingBytes: number
   /** The transaction in progress has more changes than the ring can hold, or was joined in its middle. */
   pendingIncomplete: boolean
-  /** The number of its newest entry that has left the ring; -1 if none has. */
-  lost: number
+  /** Nobody reads it any more, and its changes are held for those who come back. */
+  cancelEnd: (() => void) | null
 }
 
-/** One reader of one table's changes. */
-export interface Subscription {
+export interface FeedOptions {
+  /** Bytes of changes that are held, of all tables together. */
+  readonly limitBytes: number
+  /** How long a table's changes are held after its last reader has left. */
+  readonly historyMs: number
+  readonly timers: Pick<Timers, 'after'>
+}
+
+/** How a table is followed. */
+export interface Follow<Live extends FeedTable> {
+  /** Its number in the feed. */
   readonly table: number
-  /** The number of the next entry to look at. */
-  at: number
-  /** Called when there may be something new. */
-  wake: () => void
-  /** Why nothing more will come, once what is there has been read; null as long as something may. */
-  failure: CacheError | null
+  readonly live: Live
+  /** A transaction is being applied, and its beginning has gone by unseen. */
+  readonly midTransaction: boolean
+  /** Which rows of a generation's table are meant; without it, all. */
+  readonly filter?: (live: Live) => RowFilter
+  /** Begins with the first change after this position, or a gap; null: with a gap. Without it, with the next commit. */
+  readonly since?: Lsn | null
 }
 
 /**
  * The tables' changes, commit by commit, for whoever follows them: one ring of bytes for all, a cursor for each. A table that nobody
  * follows costs nothing; a reader that is too slow finds its place gone and is told of a gap.
  */
-export class ChangeFeed {
+export class ChangeFeed<Live extends FeedTable = FeedTable> {
+  readonly #options: FeedOptions
   readonly #ring: FeedRing
-  readonly #limitBytes: number
-  readonly #followed = new Map<number, Followed>()
-  /** Of the newest entry, whether it is still in the ring or not. */
-  #position: Lsn = LSN_ZERO
+  readonly #followed = new Map<number, Followed<Live>>()
 
-  constructor(limitBytes: number) {
-    this.#limitBytes = limitBytes
-    this.#ring = new FeedRing(limitBytes, ({ table, number }) => {
-      const followed = this.#followed.get(table)
-      if (followed !== undefined) followed.lost = number
-    })
+  constructor(options: FeedOptions) {
+    this.#options = options
+    this.#ring = new FeedRing(options.limitBytes)
   }
 
   /** How many readers there are. */
@@ -60,73 +73,99 @@ export class ChangeFeed {
     return this.#ring.bytes
   }
 
-  /** Follows the table from the next commit on. `midTransaction`: one is being applied, and its beginning has gone by unseen. */
-  subscribe(table: number, store: TableStore, midTransaction: boolean): Subscription {
-    const followed = this.#followed.get(table) ?? this.#follow(table, store, midTransaction)
-    const subscription: Subscription = { table, at: this.#ring.next, wake: () => undefined, failure: null }
+  /** Follows a table. @throws what makes the filter meaningless for it. */
+  subscribe({ table, live, midTransaction, filter, since }: Follow<Live>): Subscription<Live> {
+    const known = this.#followed.get(table)
+    const history = known?.history ?? new History(live)
+    const subscription = new Subscription(table, history, filter ?? null)
+    if (since !== undefined) subscription.since(since)
+    const followed = known ?? this.#follow(table, history, midTransaction)
+    followed.cancelEnd?.()
+    followed.cancelEnd = null
     followed.subscribers.add(subscription)
+    route(followed, subscription)
     return subscription
   }
 
-  #follow(table: number, store: TableStore, midTransaction: boolean): Followed {
-    const followed: Followed = {
-      store,
+  #follow(table: number, history: History<Live>, midTransaction: boolean): Followed<Live> {
+    const followed: Followed<Live> = {
+      history,
       subscribers: new Set(),
+      scanning: new Set(),
+      dispatch: new Dispatch(),
       pending: [],
       pendingBytes: 0,
       pendingIncomplete: midTransaction,
-      lost: -1,
+      cancelEnd: null,
     }
     this.#followed.set(table, followed)
     this.#observe(followed)
     return followed
   }
 
-  #observe(followed: Followed): void {
-    const { store } = followed
-    store.observer = {
+  #observe(followed: Followed<Live>): void {
+    const { table } = followed.history.live
+    table.observer = {
       wrote: (old, next) =>
-        this.#add(followed, { kind: 'write', old: pack(store, old), next: pack(store, next) }),
+        this.#add(followed, { kind: 'write', old: pack(table, old), next: pack(table, next) }),
       truncated: () => this.#add(followed, { kind: 'truncate' }),
       failed: error => {
         // What is gone only for now comes back with a reload, and readers are told of that.
         if (error.transient) return
         // Half a transaction is no commit.
         forgetPending(followed)
-        for (const subscription of followed.subscribers) subscription.failure = error
-        wakeAll(followed)
+        for (const subscription of followed.subscribers) {
+          subscription.failure = error
+          subscription.wake()
+        }
       },
     }
   }
 
-  #add(followed: Followed, record: FeedRecord): void {
+  #add(followed: Followed<Live>, record: FeedRecord): void {
     if (followed.pendingIncomplete) return
     followed.pendingBytes += recordBytes(record)
-    if (followed.pendingBytes > this.#limitBytes) {
+    if (followed.pendingBytes > this.#options.limitBytes) {
       followed.pendingIncomplete = true
       followed.pending = []
     } else followed.pending.push(record)
   }
 
-  unsubscribe(subscription: Subscription): void {
+  unsubscribe(subscription: Subscription<Live>): void {
     const followed = this.#followed.get(subscription.table)
-    if (followed === undefined || !followed.subscribers.delete(subscription) || followed.subscribers.size > 0)
-      return
-    followed.store.observer = null
-    this.#followed.delete(subscription.table)
+    if (followed === undefined || !followed.subscribers.delete(subscription)) return
+    unroute(followed, subscription)
+    if (followed.subscribers.size > 0) return
+    const { historyMs, timers } = this.#options
+    if (historyMs === 0) this.#forget(subscription.table, followed)
+    else followed.cancelEnd = timers.after(historyMs, () => this.#forget(subscription.table, followed))
+  }
+
+  #forget(table: number, followed: Followed<Live>): void {
+    followed.history.live.table.observer = null
+    this.#followed.delete(table)
     if (this.#followed.size === 0) this.#ring.clear()
   }
 
   /** The transaction in progress is visible now: its changes go to the readers, all at once. */
   published(position: Lsn): void {
-    for (const [table, followed] of this.#followed) {
-      const { store, pending, pendingIncomplete } = followed
-      if (pendingIncomplete) this.#push({ table, store, record: SLOW, position, last: true })
+    for (const followed of this.#followed.values()) {
+      const { pending, pendingIncomplete } = followed
+      if (pendingIncomplete) this.#push(followed, SLOW, position, true)
       for (let i = 0; i < pending.length; i++)
-        this.#push({ table, store, record: pending[i]!, position, last: i === pending.length - 1 })
+        this.#push(followed, pending[i]!, position, i === pending.length - 1)
+      if (pendingIncomplete || pending.length > 0)
+        for (const subscription of followed.scanning) subscription.wake()
       forgetPending(followed)
-      if (pendingIncomplete || pending.length > 0) wakeAll(followed)
     }
+  }
+
+  #push(followed: Followed<Live>, record: FeedRecord, position: Lsn, last: boolean): void {
+    const { history, dispatch, subscribers } = followed
+    const number = history.entries.next
+    this.#ring.push(history, { record, position, last })
+    if (record.kind !== 'write') for (const subscription of subscribers) subscription.offer(number)
+    else if (!dispatch.isEmpty) dispatch.offer(record, number, history.live.table.format)
   }
 
   /** The transaction in progress was taken back. */
@@ -138,65 +177,66 @@ export class ChangeFeed {
    * Another generation's tables are visible now: readers are told that they missed something. `midTransaction`: one is being applied to
    * them, and its beginning has gone by unseen.
    */
-  reloaded(storeOf: (table: number) => TableStore, position: Lsn, midTransaction: boolean): void {
+  reloaded(liveOf: (table: number) => Live, midTransaction: boolean): void {
     for (const [table, followed] of this.#followed) {
-      followed.store.observer = null
-      followed.store = storeOf(table)
+      followed.history.live.table.observer = null
+      for (const subscription of followed.subscribers) unroute(followed, subscription)
+      followed.history = new History(liveOf(table))
       forgetPending(followed)
       followed.pendingIncomplete = midTransaction
       this.#observe(followed)
-      const record = { kind: 'gap', reason: 'reload' } as const
-      this.#push({ table, store: followed.store, record, position, last: true })
-      wakeAll(followed)
+      for (const subscription of followed.subscribers) reload(followed, subscription)
     }
   }
 
-  #push(entry: Omit<FeedEntry, 'number'>): void {
-    this.#position = entry.position
-    this.#ring.push(entry)
-  }
-
-  /**
-   * The subscription's next entry, or null if there is none yet. A gap, or an entry that has left the ring unread, comes as a gap at what is newest:
-   * the reader reads everything again anyway, and what the ring has more of would only tell it twice.
-   */
-  read(subscription: Subscription): FeedEntry | null {
-    const { table } = subscription
-    const followed = this.#followed.get(table)
-    if (followed !== undefined && followed.lost >= subscription.at)
-      return this.#gap(subscription, followed.store, SLOW)
-    // Other tables' entries may have left meanwhile.
-    subscription.at = Math.max(subscription.at, this.#ring.oldest)
-    for (
-      let entry = this.#ring.at(subscription.at);
-      entry !== undefined;
-      entry = this.#ring.at(subscription.at)
-    ) {
-      subscription.at++
-      if (entry.table !== table) continue
-      return entry.record.kind === 'gap' ? this.#gap(subscription, entry.store, entry.record) : entry
+  /** Holds nothing any more for those who might come back. */
+  close(): void {
+    for (const [table, followed] of this.#followed) {
+      followed.cancelEnd?.()
+      if (followed.subscribers.size === 0) this.#forget(table, followed)
     }
-    return null
-  }
-
-  #gap(subscription: Subscription, store: TableStore, record: FeedRecord): FeedEntry {
-    const { table } = subscription
-    const number = this.#ring.next - 1
-    subscription.at = this.#ring.next
-    return { table, store, record, position: this.#position, last: true, number }
   }
 }
 
-function wakeAll({ subscribers }: Followed): void {
-  for (const { wake } of subscribers) wake()
+/** Has the reader woken by the changes that may concern it. */
+function route<Live extends FeedTable>(
+  { dispatch, scanning }: Followed<Live>,
+  subscription: Subscription<Live>,
+): void {
+  const { equality } = subscription
+  if (equality === null) scanning.add(subscription)
+  else {
+    subscription.waitForOffers()
+    dispatch.add(subscription, equality.column, equality.texts)
+  }
 }
 
-function forgetPending(followed: Followed): void {
+function unroute<Live extends FeedTable>(
+  { dispatch, scanning }: Followed<Live>,
+  subscription: Subscription<Live>,
+): void {
+  const { equality } = subscription
+  if (equality === null) scanning.delete(subscription)
+  else dispatch.remove(subscription, equality.column, equality.texts)
+}
+
+function reload<Live extends FeedTable>(followed: Followed<Live>, subscription: Subscription<Live>): void {
+  try {
+    subscription.reloaded(followed.history)
+  } catch (error) {
+    // The table has another shape now, for which the filter has no meaning.
+    subscription.failure = asError(error)
+  }
+  route(followed, subscription)
+  subscription.wake()
+}
+
+function forgetPending<Live extends FeedTable>(followed: Followed<Live>): void {
   followed.pending = []
   followed.pendingBytes = 0
   followed.pendingIncomplete = false
 }
 
-function pack(store: TableStore, record: Address): PackedRow | null {
-  return record === NONE ? null : store.packed(record)
+function pack(table: TableStore, record: Address): PackedRow | null {
+  return record === NONE ? null : table.packed(record)
 }

@@ -7,84 +7,139 @@ export interface PackedRow {
   readonly ascii: boolean
 }
 
+export type GapReason = 'slow reader' | 'reload' | 'history'
+
 /** One change of one table, or the notice that changes of it were not kept. */
 export type FeedRecord =
   | { readonly kind: 'write'; readonly old: PackedRow | null; readonly next: PackedRow | null }
   | { readonly kind: 'truncate' }
-  | { readonly kind: 'gap'; readonly reason: 'slow reader' | 'reload' }
+  | { readonly kind: 'gap'; readonly reason: GapReason }
+
+/** A table of one generation. */
+export interface FeedTable {
+  readonly table: TableStore
+  readonly store: { readonly position: Lsn }
+}
 
 export interface FeedEntry {
-  /** The table's number in the feed. */
-  readonly table: number
-  /** Reads the rows: after a reload the table may have another shape. */
-  readonly store: TableStore
   readonly record: FeedRecord
   readonly position: Lsn
   /** Whether it is the commit's last of this table. */
   readonly last: boolean
-  /** Counts the feed's entries. */
-  readonly number: number
 }
 
 /** What an entry takes besides its rows' bytes. */
 const ENTRY_BYTES = 200
+/** Places that were left are kept until there are so many. */
+const LEFT_MAX = 1024
 
-/** The recent changes of all tables that somebody follows, bounded by bytes: the oldest leave first. */
-export class FeedRing {
-  readonly #limitBytes: number
-  readonly #onDropped: (entry: FeedEntry) => void
-  /** The oldest entry is at `#head`; what is before it has left. */
-  #entries: (FeedEntry | undefined)[] = []
+/** A queue whose members are numbered in the order of their coming. */
+export class Fifo<T> {
+  /** The oldest is at `#head`; what is before it has left. */
+  #members: (T | undefined)[] = []
   #head = 0
-  #bytes = 0
   #next = 0
 
-  /** `onDropped` is told of each entry that leaves for want of room. */
-  constructor(limitBytes: number, onDropped: (entry: FeedEntry) => void) {
-    this.#limitBytes = limitBytes
-    this.#onDropped = onDropped
-  }
-
-  /** The number that the next entry gets. */
+  /** The number that the next member gets. */
   get next(): number {
     return this.#next
   }
 
-  /** The number of the oldest entry that is still here. */
-  get oldest(): number {
-    return this.#next - (this.#entries.length - this.#head)
+  /** The number of the oldest member that is still here. */
+  get first(): number {
+    return this.#next - this.length
+  }
+
+  get length(): number {
+    return this.#members.length - this.#head
+  }
+
+  push(member: T): void {
+    this.#members.push(member)
+    this.#next++
+  }
+
+  /** The member with this number; undefined if it has left or has not come yet. */
+  at(number: number): T | undefined {
+    const { first } = this
+    return number < first ? undefined : this.#members[number - first + this.#head]
+  }
+
+  /** The oldest member, which leaves. */
+  shift(): T | undefined {
+    if (this.length === 0) return undefined
+    const oldest = this.#members[this.#head]
+    this.#members[this.#head++] = undefined
+    if (this.#head > LEFT_MAX && this.#head * 2 > this.#members.length) {
+      this.#members = this.#members.slice(this.#head)
+      this.#head = 0
+    }
+    return oldest
+  }
+
+  clear(): void {
+    this.#members = []
+    this.#head = 0
+  }
+}
+
+/** The recent changes of one table of one generation. */
+export class History<Live extends FeedTable = FeedTable> {
+  /** Reads the rows. */
+  readonly live: Live
+  readonly entries = new Fifo<FeedEntry>()
+  /** Everything after this position is here. */
+  heldFrom: Lsn
+
+  constructor(live: Live) {
+    this.live = live
+    this.heldFrom = live.store.position
+  }
+
+  /** The number of the first entry after `position`. */
+  firstAfter(position: Lsn): number {
+    let low = this.entries.first
+    let high = this.entries.next
+    while (low < high) {
+      const middle = (low + high) >>> 1
+      if (this.entries.at(middle)!.position <= position) low = middle + 1
+      else high = middle
+    }
+    return low
+  }
+}
+
+/** What keeps the recent changes of all tables together within one bound of bytes: the oldest leave first. */
+export class FeedRing {
+  readonly #limitBytes: number
+  /** Whose entry is the oldest, the next, and so on. */
+  readonly #order = new Fifo<History>()
+  #bytes = 0
+
+  constructor(limitBytes: number) {
+    this.#limitBytes = limitBytes
   }
 
   get bytes(): number {
     return this.#bytes
   }
 
-  push(entry: Omit<FeedEntry, 'number'>): void {
-    this.#entries.push({ ...entry, number: this.#next++ })
+  push(history: History, entry: FeedEntry): void {
+    history.entries.push(entry)
+    this.#order.push(history)
     this.#bytes += recordBytes(entry.record)
     while (this.#bytes > this.#limitBytes) this.#dropOldest()
-    if (this.#head > 1024 && this.#head * 2 > this.#entries.length) {
-      this.#entries = this.#entries.slice(this.#head)
-      this.#head = 0
-    }
   }
 
   #dropOldest(): void {
-    const oldest = this.#entries[this.#head]!
-    this.#bytes -= recordBytes(oldest.record)
-    this.#entries[this.#head++] = undefined
-    this.#onDropped(oldest)
-  }
-
-  /** The entry with this number; undefined if it has left or has not come yet. */
-  at(number: number): FeedEntry | undefined {
-    const place = number - this.oldest + this.#head
-    return number < this.oldest ? undefined : this.#entries[place]
+    const history = this.#order.shift()!
+    const { record, position } = history.entries.shift()!
+    history.heldFrom = position
+    this.#bytes -= recordBytes(record)
   }
 
   clear(): void {
-    this.#entries = []
-    this.#head = 0
+    this.#order.clear()
     this.#bytes = 0
   }
 }

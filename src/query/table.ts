@@ -31,7 +31,7 @@ const READ_OPTIONS: ReadonlySet<string> = new Set([
 const SNAPSHOT_READ_OPTIONS: ReadonlySet<string> = new Set(['signal'])
 const FIND_OPTIONS: ReadonlySet<string> = new Set(['where', ...READ_OPTIONS])
 const SNAPSHOT_FIND_OPTIONS: ReadonlySet<string> = new Set(['where', ...SNAPSHOT_READ_OPTIONS])
-const CHANGES_OPTIONS: ReadonlySet<string> = new Set(['signal'])
+const CHANGES_OPTIONS: ReadonlySet<string> = new Set(['where', 'since', 'signal'])
 
 /** The asynchronous reads of a table as it is now: memory where that proves the answer, else PostgreSQL, as the options say. */
 class AsyncReads<Row extends object> implements SessionTable<Row> {
@@ -107,12 +107,12 @@ export class CacheTable<Row extends object> extends AsyncReads<Row> implements T
   readonly local: LocalTable<Row>
   readonly #source: { live: LiveTable }
   readonly #context: ReadContext
-  readonly #changes: (options: ChangesOptions) => AsyncIterableIterator<TableChange<Row>>
+  readonly #changes: (options: ChangesOptions<Row>) => AsyncIterableIterator<TableChange<Row>>
 
   constructor(
     live: LiveTable,
     context: ReadContext,
-    changes: (options: ChangesOptions) => AsyncIterableIterator<TableChange<Row>>,
+    changes: (options: ChangesOptions<Row>) => AsyncIterableIterator<TableChange<Row>>,
   ) {
     const source = { live }
     super(source, context)
@@ -138,7 +138,7 @@ export class CacheTable<Row extends object> extends AsyncReads<Row> implements T
     return new AsyncReads<Row>(this.#source, { ...this.#context, session })
   }
 
-  changes(options: ChangesOptions = {}): AsyncIterableIterator<TableChange<Row>> {
+  changes(options: ChangesOptions<Row> = {}): AsyncIterableIterator<TableChange<Row>> {
     checkOptions('changes', options, CHANGES_OPTIONS)
     return this.#changes(options)
   }

@@ -1,6 +1,6 @@
 import type { Lsn } from '../change/lsn.js'
 import type { KeyValue, ReadOptions } from './read-options.js'
-import type { LocalQueries, Queries, SnapshotQueries } from './query-types.js'
+import type { LocalQueries, Queries, SnapshotQueries, Where } from './query-types.js'
 
 export type { KeyValue, ReadOptions }
 
@@ -53,8 +53,13 @@ export interface FindInSnapshot<Row> {
 /** One row's change, as one commit made it. */
 export interface RowChange<Row> {
   readonly kind: 'insert' | 'update' | 'delete'
-  /** The whole row before, whatever the table's replica identity; null for an insert. */
-  readonly old: Row | null
+  /** The key's properties: of the row before, or of a new one. */
+  readonly key: Partial<Row>
+  /**
+   * The whole row before, whatever the table's replica identity; null for an insert. Undefined if it is not known: a bounded table need not have
+   * held it. To a reader with a filter such a row is deleted if the new one does not match, since the old one may have.
+   */
+  readonly old: Row | null | undefined
   /** Null for a delete. */
   readonly new: Row | null
   /** The commit's position: a token. */
@@ -73,10 +78,13 @@ export interface TruncateChange {
   readonly last: boolean
 }
 
-/** Changes before `position` were not delivered: the reader was too slow, or the cache had to load anew. Read the table again. */
+/**
+ * Changes before `position` were not delivered: the reader was too slow, the cache had to load anew, or what came after `since` is not held any
+ * more (`history`). Read the table again.
+ */
 export interface ChangeGap {
   readonly kind: 'gap'
-  readonly reason: 'slow reader' | 'reload'
+  readonly reason: 'slow reader' | 'reload' | 'history'
   /** What was missed lies at or before this commit: a read whose own position is not before it has all of that. */
   readonly position: string
   readonly lsn: Lsn
@@ -84,7 +92,18 @@ export interface ChangeGap {
 
 export type TableChange<Row> = RowChange<Row> | TruncateChange | ChangeGap
 
-export interface ChangesOptions {
+export interface ChangesOptions<Row> {
+  /**
+   * Only changes of these rows: a row that begins to match is an insert, one that ceases to match a delete. Readers that each want another value
+   * of a column cost a change one look-up for all of them.
+   */
+  readonly where?: Where<Row>
+  /**
+   * A token: begins with the first change after it, if all of them are still held, else with a `gap`. Held is what happens while somebody follows
+   * the table, within `feedBytes`, and for `feedHistoryMs` after that.
+   */
+  readonly since?: string
+  /** Ends the iteration. */
   readonly signal?: AbortSignal
 }
 
@@ -113,10 +132,11 @@ export interface Table<Row> extends Omit<SnapshotTable<Row>, keyof SnapshotQueri
    * The table's changes from now on, commit by commit, in the order of their commits, each when its commit is visible. Ends when `signal`
    * aborts, the loop is left, or the cache closes. A reader that falls too far behind gets a `gap` and goes on with what is newest.
    *
+   * @throws {OptionError} @throws {QueryError} @throws {NotLocalError} for a filter that only PostgreSQL can apply. @throws {TokenError} for `since`.
    * @throws {NotReadyError} @throws {MemoryLimitError} @throws {ClosedError} The loop gets one of the latter two if the table, or the
    * cache, gives up while it runs; a cache that is closed just ends it.
    */
-  changes(options?: ChangesOptions): AsyncIterableIterator<TableChange<Row>>
+  changes(options?: ChangesOptions<Row>): AsyncIterableIterator<TableChange<Row>>
 }
 
 /** A table as one session reads it: asynchronous reads, none of which goes back behind another one of the session. */

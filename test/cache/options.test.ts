@@ -32,6 +32,7 @@ describe('resolveOptions', () => {
       sliceMs: 5,
       snapshotMaxAgeMs: 30_000,
       feedBytes: 32 * 2 ** 20,
+      feedHistoryMs: 0,
     })
     expect(rest.memoryBytes).toBeGreaterThan(2 ** 20)
     expect(rest.tableMemoryBytes).toBe(rest.memoryBytes)
@@ -69,6 +70,7 @@ describe('resolveOptions', () => {
     ['sliceMs', { sliceMs: 0 }],
     ['snapshotMaxAgeMs', { snapshotMaxAgeMs: 0 }],
     ['feedBytes', { feedBytes: 1.5 }],
+    ['feedHistoryMs', { feedHistoryMs: -1 }],
   ])('refuses %s by name: %j', (option, options) => {
     expect(() => resolve(options)).toThrow(OptionError)
     expect(() => resolve(options)).toThrow(new RegExp(`^Option "${option.replace('.', '\\.')}"`))

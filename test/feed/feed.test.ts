@@ -27,6 +27,9 @@ beforeEach(() => {
   lsn = 0n
 })
 
+const feedOf = (limitBytes: number, historyMs = 0): ChangeFeed =>
+  new ChangeFeed({ limitBytes, historyMs, timers: systemRuntime.timers })
+
 function commit(feed: ChangeFeed, write: (seq: number) => void): void {
   write(store.begin())
   store.publish(++lsn as Lsn)
@@ -44,10 +47,10 @@ const shown = ({ record, last }: FeedEntry): unknown =>
 
 describe('ChangeFeed', () => {
   test('gives each reader every change from its beginning on, with the commit’s last one marked', () => {
-    const feed = new ChangeFeed(2 ** 20)
+    const feed = feedOf(2 ** 20)
     commit(feed, seq => table.insert(tupleOf('1', 'a'), order, seq))
-    const reader = feed.subscribe(0, table, false)
-    expect(feed.read(reader)).toBeNull()
+    const reader = feed.subscribe({ table: 0, live: { table, store }, midTransaction: false })
+    expect(reader.read()).toBeNull()
     commit(feed, seq => {
       table.update(null, false, tupleOf('1', 'b'), order, seq)
       table.update(null, false, tupleOf('1', 'c'), order, seq)
@@ -55,65 +58,65 @@ describe('ChangeFeed', () => {
     })
     commit(feed, seq => table.remove(tupleOf('2', ''), order, seq))
     commit(feed, seq => table.truncate(seq))
-    expect([1, 2, 3, 4, 5].map(() => shown(feed.read(reader)!))).toEqual([
+    expect([1, 2, 3, 4, 5].map(() => shown(reader.read() as FeedEntry))).toEqual([
       [['1', 'a'], ['1', 'b'], false],
       [['1', 'b'], ['1', 'c'], false],
       [['1', 'c'], ['2', 'c'], true],
       [['2', 'c'], null, true],
       ['truncate', true],
     ])
-    expect(feed.read(reader)).toBeNull()
+    expect(reader.read()).toBeNull()
   })
 
   test('shows nothing of a transaction that was taken back', () => {
-    const feed = new ChangeFeed(2 ** 20)
-    const reader = feed.subscribe(0, table, false)
+    const feed = feedOf(2 ** 20)
+    const reader = feed.subscribe({ table: 0, live: { table, store }, midTransaction: false })
     table.insert(tupleOf('1', 'a'), order, store.begin())
     while (store.abort(10));
     feed.aborted()
     commit(feed, seq => table.insert(tupleOf('2', 'b'), order, seq))
-    expect(shown(feed.read(reader)!)).toEqual([null, ['2', 'b'], true])
-    expect(feed.read(reader)).toBeNull()
+    expect(shown(reader.read() as FeedEntry)).toEqual([null, ['2', 'b'], true])
+    expect(reader.read()).toBeNull()
   })
 
   test('tells a reader that is too slow of a gap, and goes on behind it; memory stays within its bound', () => {
     const limit = 20_000
-    const feed = new ChangeFeed(limit)
-    const reader = feed.subscribe(0, table, false)
+    const feed = feedOf(limit)
+    const reader = feed.subscribe({ table: 0, live: { table, store }, midTransaction: false })
     for (let id = 0; id < 500; id++)
       commit(feed, seq => table.insert(tupleOf(String(id), 'x'.repeat(100)), order, seq))
     expect(feed.bytes).toBeLessThanOrEqual(limit)
-    expect(shown(feed.read(reader)!)).toEqual(['gap', true])
-    expect(feed.read(reader)).toBeNull()
+    expect(shown(reader.read() as FeedEntry)).toEqual(['gap', true])
+    expect(reader.read()).toBeNull()
     commit(feed, seq => table.insert(tupleOf('999', 'y'), order, seq))
-    expect(shown(feed.read(reader)!)).toEqual([null, ['999', 'y'], true])
+    expect(shown(reader.read() as FeedEntry)).toEqual([null, ['999', 'y'], true])
   })
 
   test('a commit larger than the ring is a gap, not half a commit', () => {
-    const feed = new ChangeFeed(5_000)
-    const reader = feed.subscribe(0, table, false)
+    const feed = feedOf(5_000)
+    const reader = feed.subscribe({ table: 0, live: { table, store }, midTransaction: false })
     commit(feed, seq => {
       for (let id = 0; id < 100; id++) table.insert(tupleOf(String(id), 'x'.repeat(100)), order, seq)
     })
-    expect(shown(feed.read(reader)!)).toEqual(['gap', true])
-    expect(feed.read(reader)).toBeNull()
+    expect(shown(reader.read() as FeedEntry)).toEqual(['gap', true])
+    expect(reader.read()).toBeNull()
   })
 
   test('a reader that comes in the middle of a transaction is told that it missed a part', () => {
-    const feed = new ChangeFeed(2 ** 20)
+    const feed = feedOf(2 ** 20)
     const seq = store.begin()
     table.insert(tupleOf('1', 'a'), order, seq)
-    const reader = feed.subscribe(0, table, true)
+    const reader = feed.subscribe({ table: 0, live: { table, store }, midTransaction: true })
     table.insert(tupleOf('2', 'b'), order, seq)
     store.publish(++lsn as Lsn)
     feed.published(lsn as Lsn)
-    expect(shown(feed.read(reader)!)).toEqual(['gap', true])
-    expect(feed.read(reader)).toBeNull()
+    expect(shown(reader.read() as FeedEntry)).toEqual(['gap', true])
+    expect(reader.read()).toBeNull()
   })
 
   test('costs nothing without readers', () => {
-    const feed = new ChangeFeed(2 ** 20)
-    feed.unsubscribe(feed.subscribe(0, table, false))
+    const feed = feedOf(2 ** 20)
+    feed.unsubscribe(feed.subscribe({ table: 0, live: { table, store }, midTransaction: false }))
     expect(table.observer).toBeNull()
     commit(feed, seq => table.insert(tupleOf('1', 'a'), order, seq))
     expect(feed.bytes).toBe(0)
@@ -125,7 +128,7 @@ describe('ChangeIterator', () => {
     return new ChangeIterator({
       timers: systemRuntime.timers,
       feed,
-      subscription: feed.subscribe(0, table, false),
+      subscription: feed.subscribe({ table: 0, live: { table, store }, midTransaction: false }),
       toChange: shown,
       signal,
       closing: new AbortController().signal,
@@ -133,7 +136,7 @@ describe('ChangeIterator', () => {
   }
 
   test('waits for the next change, and ends when its signal aborts', async () => {
-    const feed = new ChangeFeed(2 ** 20)
+    const feed = feedOf(2 ** 20)
     const end = new AbortController()
     const changes = follow(feed, end.signal)
     const first = changes.next()
@@ -146,7 +149,7 @@ describe('ChangeIterator', () => {
   })
 
   test('lets go when the loop is left', async () => {
-    const feed = new ChangeFeed(2 ** 20)
+    const feed = feedOf(2 ** 20)
     const changes = follow(feed)
     commit(feed, seq => table.insert(tupleOf('1', 'a'), order, seq))
     for await (const change of changes) {

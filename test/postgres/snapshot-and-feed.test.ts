@@ -1,3 +1,4 @@
+import assert from 'node:assert/strict'
 import type pg from 'pg'
 import { describe, expect, onTestFinished, test } from 'vitest'
 import {
@@ -208,6 +209,8 @@ class Copy {
     const { old, new: next } = change
     expect(change.kind).toBe(old === null ? 'insert' : next === null ? 'delete' : 'update')
     if (old !== null) {
+      assert(old !== undefined, 'of a whole table, every row before is known')
+      expect(change.key).toEqual({ id: old.id })
       expect(this.rows.get(old.id)).toEqual(old)
       this.rows.delete(old.id)
     }

@@ -16,12 +16,14 @@ const commit = (lsn: number, last = true): Commit => ({
 })
 const insert = (row: Shown, at: Commit): TableChange<Shown> => ({
   kind: 'insert',
+  key: { id: row['id'] },
   old: null,
   new: row,
   ...at,
 })
 const update = (old: Shown, row: Shown, at: Commit): TableChange<Shown> => ({
   kind: 'update',
+  key: { id: old['id'] },
   old,
   new: row,
   ...at,
@@ -45,7 +47,7 @@ describe('a replica of a change feed', () => {
       insert({ id: 1, title: 'a' }, commit(1, false)),
       insert({ id: 2, title: 'b' }, commit(1)),
       update({ id: 1, title: 'a' }, { id: 3, title: 'c' }, commit(2)),
-      { kind: 'delete', old: { id: 2, title: 'b' }, new: null, ...commit(3) },
+      { kind: 'delete', key: { id: 2 }, old: { id: 2, title: 'b' }, new: null, ...commit(3) },
     )
     expect([...replica.rows()]).toEqual([{ id: 3, title: 'c' }])
     expect(replica.get({ id: 3 })).toEqual({ id: 3, title: 'c' })
