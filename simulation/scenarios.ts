@@ -6,6 +6,7 @@ import { runGiant } from './giant.js'
 import type { PostgresServer } from '../test/support/postgres.js'
 import { runReconnect } from './reconnect.js'
 import { type Mismatch, simulate } from './simulate.js'
+import { runTokens } from './tokens.js'
 import { runTpcb } from './tpcb.js'
 
 export interface ScenarioOptions {
@@ -86,6 +87,25 @@ export const scenarios: Readonly<Record<string, Scenario>> = {
     isOdd: false,
     settings: { fsync: 'on' },
     run: runReconnects,
+  },
+  tokens: {
+    summary: 'what one process writes, another one reads with the token of the write; never the state before',
+    unit: 'writes in each of four situations',
+    defaultSteps: 10_000,
+    isOdd: false,
+    async run({ databaseUrl, steps, decoder }) {
+      const situations = await runTokens({ databaseUrl, steps, decoder })
+      const stale = situations.reduce((sum, result) => sum + result.stale, 0)
+      const timings = situations.flatMap(({ situation, p50Ms, p99Ms, maxMs }) => [
+        [`${situation}P50Ms`, p50Ms],
+        [`${situation}P99Ms`, p99Ms],
+        [`${situation}MaxMs`, maxMs],
+      ])
+      return {
+        report: { decoder, reads: steps * situations.length, stale, ...Object.fromEntries(timings) },
+        failure: stale > 0 ? `${stale} reads did not show the write whose token they had.` : undefined,
+      }
+    },
   },
 }
 

@@ -96,7 +96,7 @@ export class CacheCore {
         readable: () => this.#readable(),
         server: this.#serverPosition,
         askHistory: timeline => this.#askHistory(timeline),
-        closing: this.#closing.signal,
+        nudge: () => this.#live?.nudge(this.#closing.signal),
       },
       () => this.#live?.store.position ?? LSN_ZERO,
     )

@@ -8,14 +8,15 @@ import type { WaitOptions } from '../query/types.js'
 import type { Runtime } from '../runtime.js'
 
 const WAIT_DEFAULT_MS = 5_000
-/** How long a caller waits for a position before the server is asked to flush. */
-const NUDGE_AFTER_MS = 15
+/** How long a caller waits for a position before the server is asked to flush, if there is anything to flush. */
+const NUDGE_AFTER_MS = 1
+/** How long a caller waits before the server is asked whether the position exists. */
+const DOUBT_AFTER_MS = 15
 
 /** What tokens need of the generation that is read. */
 export interface Readable {
   readonly incarnation: Incarnation
   readonly store: { readonly position: Lsn }
-  readonly nudge: (signal: AbortSignal) => void
 }
 
 export interface TokenWaitsOptions {
@@ -25,7 +26,8 @@ export interface TokenWaitsOptions {
   readonly server: ServerPosition
   /** Asks the server how it came to its timeline. */
   readonly askHistory: (timeline: number) => Promise<TimelineHistory>
-  readonly closing: AbortSignal
+  /** Has the server flush what it has not. */
+  readonly nudge: () => void
 }
 
 /** Callers that wait for the commit that a token names, across reloads and failovers. */
@@ -116,17 +118,17 @@ export class TokenWaits {
   }
 
   async #wait(target: LogPosition, lsn: Lsn, timeoutMs: number, signal?: AbortSignal): Promise<void> {
-    const { runtime, readable, closing } = this.#options
+    const { runtime } = this.#options
     const refusal = new AbortController()
-    const cancel = runtime.timers.after(NUDGE_AFTER_MS, () => {
-      readable().nudge(closing)
-      void this.#refuseBeyond(target, refusal)
-    })
+    const { timers } = runtime
+    const cancelNudge = timers.after(NUDGE_AFTER_MS, () => this.#options.nudge())
+    const cancelDoubt = timers.after(DOUBT_AFTER_MS, () => void this.#refuseBeyond(target, refusal))
     try {
       const either = signal === undefined ? refusal.signal : AbortSignal.any([signal, refusal.signal])
       await this.#waiters.wait(lsn, timeoutMs, either)
     } finally {
-      cancel()
+      cancelNudge()
+      cancelDoubt()
     }
   }
 

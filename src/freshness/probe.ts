@@ -8,8 +8,10 @@ import { SpacedCheck } from './spaced-check.js'
 
 /** How long a probe waits for its position before it nudges the server, once. */
 const NUDGE_AFTER_MS = 50
-/** Nudges come no closer together: each costs the server a flush. */
-const NUDGE_EVERY_MS = 20
+/** Nudges come no closer together: each may cost the server a flush. */
+const NUDGE_EVERY_MS = 2
+/** After one that found nothing to flush: the stream is behind, and nothing but time helps. */
+const NEEDLESS_NUDGE_EVERY_MS = 20
 /** Checks because of silent commits come no closer together: tables that nobody has declared may be written all the time. */
 const SILENT_CHECK_EVERY_MS = 100
 /** A probe that the server has not answered by then is given up. */
@@ -17,6 +19,10 @@ const PROBE_TIMEOUT_MS = 5_000
 
 /** SQLSTATE. */
 const CANNOT_CONNECT_NOW = '57P03'
+
+/** Its commit flushes all that was written before. */
+const NUDGE = `SELECT CASE WHEN pg_current_wal_flush_lsn() < pg_current_wal_insert_lsn()
+  THEN pg_logical_emit_message(true, 'walcache', '') END AS flushed`
 
 /** What one probe found. */
 export interface ProbeAnswer {
@@ -85,8 +91,9 @@ export class Prober {
   #asking = false
   #suspect: () => void = () => undefined
   #silent: () => void = () => undefined
-  #nudgedMs = Number.NEGATIVE_INFINITY
+  #nextNudgeMs = Number.NEGATIVE_INFINITY
   #nudging = false
+  #nudgeAgain = false
 
   constructor(options: ProberOptions) {
     this.#options = options
@@ -203,9 +210,11 @@ export class Prober {
 
   /**
    * Has the server flush its log: a commit under synchronous_commit=off, or the record of an open transaction, may else lie there unflushed,
-   * and so unsent, for seconds. One nudge at a time serves all who wait.
+   * and so unsent, for seconds. One nudge at a time serves all who wait, and one that finds everything flushed costs a look.
    */
   nudge(signal: AbortSignal): void {
+    // The one under way may have reached the server before what the caller waits for was written.
+    this.#nudgeAgain = this.#nudging
     if (this.#nudging) return
     this.#nudging = true
     this.#nudge(signal)
@@ -214,15 +223,18 @@ export class Prober {
       })
       .finally(() => {
         this.#nudging = false
+        if (this.#nudgeAgain && !signal.aborted) this.nudge(signal)
       })
   }
 
   async #nudge(signal: AbortSignal): Promise<void> {
     const { runtime, run } = this.#options
-    const tooEarlyMs = this.#nudgedMs + NUDGE_EVERY_MS - runtime.clock.monotonicMs()
-    if (tooEarlyMs > 0) await pause(runtime.timers, tooEarlyMs, signal)
-    this.#nudgedMs = runtime.clock.monotonicMs()
-    await run(session => session.query(`SELECT pg_logical_emit_message(true, 'walcache', '')`), signal)
+    const { clock, timers } = runtime
+    const tooEarlyMs = this.#nextNudgeMs - clock.monotonicMs()
+    if (tooEarlyMs > 0) await pause(timers, tooEarlyMs, signal)
+    const [row] = await run(session => session.query(NUDGE), signal)
+    const wasNeeded = row!['flushed'] !== null
+    this.#nextNudgeMs = clock.monotonicMs() + (wasNeeded ? NUDGE_EVERY_MS : NEEDLESS_NUDGE_EVERY_MS)
   }
 }
 
