@@ -162,6 +162,8 @@ export async function openReader(
     pool,
     decoder,
     entities: tables.map(({ entity }) => entity),
+    // A slow machine is no failure.
+    maxStaleness: 120_000,
     ...(limits.lostTypes.some(({ mendedBy }) => mendedBy === 'finite') ? { assumeFinite: true } : {}),
   })
   onTestFinished(() => cache.close())
