@@ -260,6 +260,23 @@ export class SnapshotTooOldError extends CacheError {
   }
 }
 
+/** A snapshot was asked for a row of a bounded table that memory did not hold then, and what it was at that commit can't be told any more. */
+export class SnapshotMissError extends CacheError {
+  readonly code = 'CACHE_SNAPSHOT_MISS'
+  override readonly transient = true
+  constructor(
+    readonly table: string,
+    why: string,
+    options?: ErrorOptions,
+  ) {
+    super(
+      `A row of table ${table} was not in memory when the snapshot was taken, and its state at that commit is not known: ${why}. ` +
+        'Take a new one with cache.snapshot() and read again, or prefetch the keys before.',
+      options,
+    )
+  }
+}
+
 /** A key that can't be one of this table's: of the wrong type, or lacking a column. */
 export class KeyError extends CacheError {
   readonly code = 'CACHE_KEY'

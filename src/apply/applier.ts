@@ -6,6 +6,7 @@ import type { Logger } from '../observe.js'
 import type { Runtime } from '../runtime.js'
 import type { Store } from '../store/store.js'
 import { type AppliedTable, type BoundRelation, bindRelation } from './binding.js'
+import type { CommitLog } from './commit-log.js'
 
 /** Changes applied between two looks at the clock. */
 const CHANGES_PER_LOOK = 256
@@ -22,6 +23,8 @@ export interface ApplierOptions {
   /** The longest turn of the event loop, in milliseconds. */
   readonly sliceMs: number
   readonly logger: Logger
+  /** Where the changes of bounded tables are kept for a while, whether they were applied or not. */
+  readonly log?: CommitLog
   /** A commit has become visible, or (with `changed` false) the position has moved without one. */
   readonly onPosition: (position: Lsn, changed: boolean, commitTimeMs: number) => void
   /** A commit has come that changes none of the tables. */
@@ -38,6 +41,7 @@ export interface ApplierOptions {
 export class Applier implements ChangeSink<BoundRelation> {
   readonly #options: ApplierOptions
   readonly #store: Store
+  readonly #log: CommitLog | null
   readonly #byOid: ReadonlyMap<number, AppliedTable>
   /** The number of the transaction in progress, 0 until it has changed something. */
   #seq = 0
@@ -50,6 +54,7 @@ export class Applier implements ChangeSink<BoundRelation> {
   constructor(options: ApplierOptions) {
     this.#options = options
     this.#store = options.store
+    this.#log = options.log ?? null
     this.#byOid = new Map(options.tables.map(table => [table.mapping.oid, table]))
     this.#store.onReleased(() => this.#tidyInBackground())
   }
@@ -76,6 +81,7 @@ export class Applier implements ChangeSink<BoundRelation> {
   /** Takes back the transaction in progress, in slices: its stream was cut off and will send it again from its beginning. */
   async cutOff(): Promise<void> {
     this.#seq = 0
+    this.#log?.abort()
     while (this.#store.abort(CHANGES_PER_LOOK)) await this.#options.runtime.timers.yield()
     this.#options.onAborted()
   }
@@ -116,6 +122,7 @@ export class Applier implements ChangeSink<BoundRelation> {
   begin(xid: number): void {
     this.#seq = 0
     this.#xid = xid
+    this.#log?.begin(xid)
   }
 
   relation(relation: Relation): BoundRelation | null {
@@ -130,6 +137,7 @@ export class Applier implements ChangeSink<BoundRelation> {
     if (table.failed !== null) return
     try {
       table.insert(row, bound.order, this.#begun())
+      this.#log?.put(table, null, false, row, bound.order)
     } catch (error) {
       this.#giveUp(bound, error)
     }
@@ -140,23 +148,29 @@ export class Applier implements ChangeSink<BoundRelation> {
     if (table.failed !== null) return
     try {
       table.update(old, oldIsFull, row, bound.order, this.#begun())
+      this.#log?.put(table, old, oldIsFull, row, bound.order)
     } catch (error) {
       this.#giveUp(bound, error)
     }
   }
 
-  delete(bound: BoundRelation, old: TupleView): void {
+  delete(bound: BoundRelation, old: TupleView, oldIsFull: boolean): void {
     const { table } = bound
     if (table.failed !== null) return
     try {
-      table.remove(old, bound.order, this.#begun())
+      table.remove(old, bound.order, this.#begun(), oldIsFull)
+      this.#log?.remove(table, old, bound.order)
     } catch (error) {
       this.#giveUp(bound, error)
     }
   }
 
   truncate(bounds: readonly BoundRelation[]): void {
-    for (const { table } of bounds) if (table.failed === null) table.truncate(this.#begun())
+    for (const { table } of bounds) {
+      if (table.failed !== null) continue
+      table.truncate(this.#begun())
+      this.#log?.truncate(table)
+    }
   }
 
   message(): void {
@@ -165,6 +179,7 @@ export class Applier implements ChangeSink<BoundRelation> {
 
   commit(endLsn: Lsn, commitTimeMs: number): void {
     if (this.#seq === 0) {
+      this.#log?.abort()
       this.progress(endLsn)
       this.#options.onSilentCommit?.()
       return
@@ -172,6 +187,7 @@ export class Applier implements ChangeSink<BoundRelation> {
     this.#seq = 0
     if (endLsn <= this.#store.position) {
       // Delivered once more, as after a server crash that moved the slot back.
+      this.#log?.abort()
       while (this.#store.abort(CHANGES_PER_LOOK));
       this.#options.onAborted()
       return
@@ -179,6 +195,7 @@ export class Applier implements ChangeSink<BoundRelation> {
     this.#store.publish(endLsn)
     if (this.#newest.length === XIDS_KEPT) this.#newest.shift()
     this.#newest.push(this.#xid)
+    this.#log?.commit(endLsn)
     this.#options.onPosition(endLsn, true, commitTimeMs)
   }
 

@@ -1,4 +1,5 @@
 import { TupleView } from '../change/change.js'
+import { SqlSnapshot } from '../change/sql-snapshot.js'
 import {
   asError,
   assert,
@@ -52,7 +53,7 @@ export interface LoadOptions {
   readonly onProgress: (progress: LoadProgress) => void
 }
 
-/** A run of a table's blocks. */
+/** A run of a table's blocks: an empty one for a bounded table, which is read all the same, since it shows that it may be. */
 interface Part {
   readonly target: AppliedTable
   readonly fromBlock: number
@@ -72,13 +73,16 @@ export async function loadTables(
   targets: readonly AppliedTable[],
   seq: CommitSeq,
   options: LoadOptions,
-): Promise<void> {
+): Promise<SqlSnapshot> {
   const anchor = await options.connections.query(options.signal)
   try {
     await beginOn(anchor, options.snapshotName)
-    const [exported] = await anchor.query('SELECT pg_export_snapshot() AS name')
+    const [exported] = await anchor.query(
+      'SELECT pg_export_snapshot() AS name, pg_current_snapshot() AS snapshot',
+    )
     await new Load(targets, seq, { ...options, snapshotName: exported!.name! }).run()
     await anchor.query('COMMIT')
+    return SqlSnapshot.parse(exported!['snapshot']!)
   } finally {
     await anchor.close()
   }
@@ -261,6 +265,7 @@ function asLoadError(error: unknown, mapping: TableMapping): Error {
 }
 
 function partsOf(target: AppliedTable): Part[] {
+  if (target.mapping.keep !== 'all') return [{ target, fromBlock: 0, toBlock: 0 }]
   const parts: Part[] = []
   for (let block = 0; block === 0 || block < target.mapping.blocks; block += PART_BLOCKS) {
     const last = block + PART_BLOCKS >= target.mapping.blocks

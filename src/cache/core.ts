@@ -7,7 +7,8 @@ import { FreshnessGates, type OnTurn } from '../freshness/gates.js'
 import { type LogPages, positionColumns, readPosition, ServerPosition } from '../freshness/server-position.js'
 import { parseTimelineHistory, type TimelineHistory } from '../freshness/timeline.js'
 import { type Incarnation, type LogPosition, TokenCodec } from '../freshness/token.js'
-import { DatabaseReader } from '../query/database.js'
+import { DatabaseReader, type RunQuery } from '../query/database.js'
+import { onlyAPart } from '../query/find.js'
 import { DatabaseGate } from '../query/gate.js'
 import type { LiveTable } from '../query/live.js'
 import { pinNewest, type ReadContext } from '../query/answer.js'
@@ -162,12 +163,13 @@ export class CacheCore {
     this.#throwIfGone()
     this.#pages = setup.server
     this.#addEntries(setup)
-    this.#lifecycle = new Lifecycle(options, session, connections, sessions, {
+    this.#lifecycle = new Lifecycle(options, session, connections, sessions, this.#fallThrough, {
       beforeLoad: () => this.#makeRoom(),
       onPosition: (generation, position, changed) => this.#onPosition(generation, position, changed),
       onAborted: generation => {
         if (generation === this.#live) this.#feed.aborted()
       },
+      onOverfull: generation => this.#snapshots.endOldest(generation),
       onProven: (generation, askedMs) => this.#onProven(generation, askedMs),
       onDoubted: generation => {
         if (generation === this.#live) this.#gates.doubt()
@@ -179,6 +181,10 @@ export class CacheCore {
       .run(setup, signal, mayGiveUp)
       .catch((error: unknown) => this.#fail(asCacheError(error)))
   }
+
+  /** Reads that memory can't answer go to PostgreSQL a few at a time, on sessions of our own. */
+  readonly #fallThrough: RunQuery = (work, signal) =>
+    this.#databaseGate.pass(() => this.#sessions!.run(work, signal), signal)
 
   #connectionsFor(session: CallerSession): Connections {
     const { pool, replication, runtime } = this.#options
@@ -410,6 +416,7 @@ export class CacheCore {
   ): AsyncIterableIterator<TableChange<object>> {
     const { incarnation, store } = this.#readable()
     if (live.table.failed !== null) throw live.table.failed
+    if (live.table.residency !== null) throw onlyAPart(live.mapping.name)
     const subscription = this.#feed.subscribe({
       table: number,
       live,

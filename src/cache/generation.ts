@@ -1,7 +1,10 @@
 import { Applier } from '../apply/applier.js'
 import type { AppliedTable, BoundRelation } from '../apply/binding.js'
+import { CommitLog } from '../apply/commit-log.js'
+import { Filler } from '../apply/fill.js'
 import { loadTables } from '../apply/load.js'
-import type { Lsn } from '../change/lsn.js'
+import { type Lsn, normaliseInsertLsn } from '../change/lsn.js'
+import type { SqlSnapshot } from '../change/sql-snapshot.js'
 import { type Decoder, decoders } from '../decode/index.js'
 import { asError, ConnectionError, DivergedError } from '../errors.js'
 import { tablesInOtherFiles } from '../freshness/files.js'
@@ -11,6 +14,7 @@ import { PositionWaiters } from '../freshness/waiters.js'
 import type { TableMapping } from '../mapping/mapping.js'
 import { createRowFactory, type RowFactory } from '../mapping/values.js'
 import { Finder } from '../query/find.js'
+import type { RunQuery } from '../query/database.js'
 import { hasIntegerKey, KeyReader } from '../query/key.js'
 import type { LiveTable } from '../query/live.js'
 import { type Connections, unlessAborted } from '../runtime.js'
@@ -35,6 +39,8 @@ export interface GenerationEvents {
   /** A commit became visible (`changed`), or the position moved without one. */
   readonly onPosition: (generation: Generation, position: Lsn, changed: boolean) => void
   readonly onAborted: (generation: Generation) => void
+  /** Snapshots hold more of its bounded tables than they may: the oldest has to go. False if there is none. */
+  readonly onOverfull: (generation: Generation) => boolean
   /** Everything committed before `askedMs` is in its tables. */
   readonly onProven: (generation: Generation, askedMs: number) => void
   /** Its tables are found to show no commit's state. Nothing is proven of it any more. */
@@ -45,10 +51,18 @@ export interface GenerationContext {
   readonly options: ResolvedOptions
   readonly connections: Connections
   readonly sessions: SessionPool
+  /** For reads that memory can't answer: never more of them at a time than the gate lets through. */
+  readonly fallThrough: RunQuery
   readonly setup: Setup
   /** The slot that outlives a cut, or null. */
   readonly slot: DurableSlot | null
   readonly events: GenerationEvents
+}
+
+/** What bounded tables need from the beginning of the stream on. */
+interface LoadedBounded {
+  readonly log: CommitLog
+  readonly slotSnapshot: SqlSnapshot
 }
 
 /**
@@ -65,6 +79,8 @@ export class Generation {
   readonly #waiters: PositionWaiters
   #source: ChangeSource<BoundRelation>
   #prober: Prober
+  /** Null if all tables are whole. */
+  readonly #filler: Filler | null
   #startedAt: string | null = null
   /** Aborts when the generation ends; null before it runs. */
   #until: AbortSignal | null = null
@@ -78,13 +94,18 @@ export class Generation {
     source: ChangeSource<BoundRelation>,
     store: Store,
     tables: readonly LiveTable[],
+    loaded: LoadedBounded | null,
   ) {
     const { options, events } = context
     this.#context = context
     this.#decoder = decoder
     this.#source = source
     this.store = store
-    this.tables = tables
+    this.#filler = loaded === null ? null : this.#makeFiller(loaded)
+    this.tables = tables.map(live => ({
+      ...live,
+      filler: live.table.residency === null ? null : this.#filler,
+    }))
     this.incarnation = source.start
     this.#waiters = new PositionWaiters(options.runtime.timers, () => store.position)
     this.#applier = new Applier({
@@ -93,13 +114,19 @@ export class Generation {
       runtime: options.runtime,
       sliceMs: options.sliceMs,
       logger: options.logger,
+      ...(loaded === null ? {} : { log: loaded.log }),
       onPosition: (position, changed) => {
         this.#waiters.moved()
+        this.#filler?.moved()
         events.onPosition(this, position, changed)
       },
-      onAborted: () => events.onAborted(this),
       ...(context.setup.files !== null && { onSilentCommit: () => this.#prober.silent() }),
+      onAborted: () => {
+        this.#filler?.moved()
+        events.onAborted(this)
+      },
     })
+    store.onOverfull(() => events.onOverfull(this))
     this.#prober = this.#makeProber()
   }
 
@@ -126,7 +153,7 @@ export class Generation {
         hashSeed: Math.floor(runtime.random() * 2 ** 32) | 0,
       })
       const tables = setup.mappings.map(mapping => liveTable(store, mapping))
-      await loadTables(tables, store.begin(), {
+      const slotSnapshot = await loadTables(tables, store.begin(), {
         connections: { query: abort => sessions.lease(abort), replication: connections.replication },
         snapshotName: source.start.snapshotName,
         // One for the anchor, and one left for reads that can't wait.
@@ -138,7 +165,9 @@ export class Generation {
         onProgress: options.onProgress,
       })
       store.publish(source.start.lsn)
-      return new Generation(context, decoder, source, store, tables)
+      const isBounded = tables.some(({ table }) => table.residency !== null)
+      const loaded = isBounded ? { log: new CommitLog(slotSnapshot.xmax), slotSnapshot } : null
+      return new Generation(context, decoder, source, store, tables, loaded)
     } catch (error) {
       await source.close()
       throw error
@@ -171,6 +200,7 @@ export class Generation {
     const resumed = await resumeSlotSource(connections, options.runtime, sourceOptions, left, signal)
     if (typeof resumed === 'string') return resumed
     this.#source = resumed.source
+    this.#filler?.resume(resumed.startedAt === this.#startedAt)
     this.#startedAt = resumed.startedAt
     this.#prober = this.#makeProber()
     return null
@@ -191,6 +221,8 @@ export class Generation {
       end(error)
     }
     await Promise.all([this.#stream(until).catch(endStream), this.#prober.run(until).catch(end)])
+    await Promise.all([this.#stream(until).catch(end), this.#prober.run(until).catch(end)])
+    this.#filler?.end()
     this.#waiters.failAll(asError(until.reason))
     this.#applier.stop()
     await this.#source.close()
@@ -233,6 +265,27 @@ export class Generation {
   /** Has the server flush what is committed but not sent: somebody waits for it. */
   nudge(signal: AbortSignal): void {
     this.#prober.nudge(signal)
+  }
+
+  #makeFiller({ log, slotSnapshot }: LoadedBounded): Filler {
+    const { options, fallThrough, setup } = this.#context
+    return new Filler({
+      log,
+      slotSnapshot,
+      timers: options.runtime.timers,
+      waitMs: options.fillWaitMs,
+      run: fallThrough,
+      position: () => this.store.position,
+      visible: () => this.store.visible,
+      startedAt: () => this.#startedAt,
+      normalise: position =>
+        normaliseInsertLsn(position, setup.server.walBlockBytes, setup.server.walSegmentBytes),
+      nudge: () => {
+        if (this.#until !== null) this.#prober.nudge(this.#until)
+      },
+      suspect: () => this.#prober.suspect(),
+      rules: options.fillRules,
+    })
   }
 
   #makeProber(): Prober {
@@ -283,6 +336,7 @@ export class Generation {
           `Take "*" or "${APPLICATION_NAME}" out of synchronous_standby_names.`,
       )
     this.#isSynchronous = answer.synchronous
+    this.#filler?.confirm(answer.snapshot, answer.position)
   }
 
   /** A table was truncated, which the stream does not tell; or only rewritten, as by VACUUM FULL, which can't be told apart. */
@@ -311,6 +365,7 @@ export function liveTable(store: Store, mapping: TableMapping): LiveTable & Appl
     columns: mapping.columns.length,
     key: mapping.key,
     integerKey: hasIntegerKey(mapping),
+    ...(mapping.keep === 'all' ? {} : { bounds: mapping.keep }),
     decode: (values, ascii) => rows.decode(values, ascii),
     read: decoded => rows.read(decoded),
   })
@@ -321,5 +376,6 @@ export function liveTable(store: Store, mapping: TableMapping): LiveTable & Appl
     finder: new Finder(mapping, table, rows),
     store,
     table,
+    filler: null,
   }
 }

@@ -10,6 +10,7 @@ import {
   waitMs,
 } from '../source/slot-state.js'
 import type { DurableSlot } from '../source/slot-source.js'
+import type { RunQuery } from '../query/database.js'
 import type { SessionPool } from '../wire/session-pool.js'
 import { isServerError } from '../wire/connect-errors.js'
 import { Generation, type GenerationEvents } from './generation.js'
@@ -42,6 +43,7 @@ export class Lifecycle {
   readonly #session: CallerSession
   readonly #connections: Connections
   readonly #sessions: SessionPool
+  readonly #fallThrough: RunQuery
   readonly #hooks: LifecycleHooks
   #state: SlotState = initialSlotState
   #lastError: CacheError | null = null
@@ -59,12 +61,14 @@ export class Lifecycle {
     session: CallerSession,
     connections: Connections,
     sessions: SessionPool,
+    fallThrough: RunQuery,
     hooks: LifecycleHooks,
   ) {
     this.#options = options
     this.#session = session
     this.#connections = connections
     this.#sessions = sessions
+    this.#fallThrough = fallThrough
     this.#hooks = hooks
     const { durableSlot } = options
     this.#slot = durableSlot === null ? null : { name: durableSlot.name, walSenderPid: null }
@@ -181,6 +185,7 @@ export class Lifecycle {
         options: this.#options,
         connections: this.#connections,
         sessions: this.#sessions,
+        fallThrough: this.#fallThrough,
         setup,
         slot: this.#slot,
         events: { ...this.#hooks, onProven: (proven, askedMs) => this.#onProven(proven, askedMs) },

@@ -1,5 +1,6 @@
 import { totalmem } from 'node:os'
 import type pg from 'pg'
+import { FILL_RULES, type FillRules } from '../apply/fill-rules.js'
 import type { LoadProgress } from '../apply/load.js'
 import type { DecoderLimits } from '../change/limits.js'
 import { type DecoderName, decoders } from '../decode/index.js'
@@ -58,6 +59,8 @@ export interface OpenCacheOptions {
   readonly onStale?: { readonly local?: 'throw' | 'serve'; readonly asynchronous?: StalePolicy }
   /** When memory can't prove the answer to an asynchronous read: ask the 'database' (default), or 'throw'. */
   readonly onUnknown?: 'database' | 'throw'
+  /** How long a read of a bounded table that asks PostgreSQL holds the answer back for its commit, in milliseconds; then `onUnknown`. Default 100. */
+  readonly fillWaitMs?: number
   /** How many fall-through reads run at once (16, and always fewer than `connections`) and wait (256); one more gets an OverloadedError. */
   readonly databaseGate?: { readonly running?: number; readonly waiting?: number }
   /** Whether to wait until all tables are loaded. Default true. With false, asynchronous reads ask PostgreSQL meanwhile. */
@@ -105,6 +108,7 @@ export interface ResolvedOptions {
   readonly onStaleLocal: 'throw' | 'serve'
   readonly onStale: StalePolicy
   readonly onUnknown: 'database' | 'throw'
+  readonly fillWaitMs: number
   readonly gateRunning: number
   readonly gateWaiting: number
   readonly wait: boolean
@@ -119,9 +123,14 @@ export interface ResolvedOptions {
   readonly signal: AbortSignal | undefined
   readonly onProgress: (progress: LoadProgress) => void
   readonly runtime: Runtime
+  /** Only tests give others than the right ones. */
+  readonly fillRules: FillRules
 }
 
 const SECRET_LENGTH_MIN = 16
+
+/** What a test that takes one of the protections of fills away gives its rules under: no option of the public interface. */
+export const FILL_RULES_OPTION = Symbol('fillRules')
 
 const KNOWN: ReadonlySet<string> = new Set([
   'pool',
@@ -136,6 +145,7 @@ const KNOWN: ReadonlySet<string> = new Set([
   'maxStaleness',
   'onStale',
   'onUnknown',
+  'fillWaitMs',
   'databaseGate',
   'wait',
   'memory',
@@ -152,7 +162,6 @@ const KNOWN: ReadonlySet<string> = new Set([
 
 /** Planned, and refused until they do what they say: an option that is silently without effect is a trap. */
 const NOT_YET: Readonly<Record<string, string>> = {
-  fillWaitMs: 'bounded tables are not available in this version, so no read waits for a fill.',
   audit: 'the self-audit is not available in this version.',
 }
 
@@ -190,6 +199,7 @@ export function resolveOptions(options: OpenCacheOptions): ResolvedOptions {
       'serve',
     ]),
     onUnknown: oneOf('onUnknown', options.onUnknown ?? 'database', ['database', 'throw']),
+    fillWaitMs: number('fillWaitMs', options.fillWaitMs, 100, 0, 60_000),
     gateRunning: integer('databaseGate.running', databaseGate.running, 16, 1, 10_000),
     gateWaiting: integer('databaseGate.waiting', databaseGate.waiting, 256, 0, 1_000_000),
     wait: options.wait ?? true,
@@ -205,6 +215,9 @@ export function resolveOptions(options: OpenCacheOptions): ResolvedOptions {
     onProgress:
       options.onProgress === undefined ? () => undefined : isolated('onProgress', options.onProgress),
     runtime: options.runtime ?? systemRuntime,
+    fillRules:
+      (options as OpenCacheOptions & { readonly [FILL_RULES_OPTION]?: FillRules })[FILL_RULES_OPTION] ??
+      FILL_RULES,
   }
 }
 

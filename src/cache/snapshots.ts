@@ -59,6 +59,20 @@ export class SnapshotKeeper {
     }
   }
 
+  /** Ends the oldest one of this generation; false if there is none. */
+  endOldest(generation: Generation): boolean {
+    for (const snapshot of this.#open)
+      if (snapshot.generation === generation) {
+        snapshot.end(
+          new SnapshotTooOldError(
+            'it, and those after it, held more old rows of a bounded table than there is room for.',
+          ),
+        )
+        return true
+      }
+    return false
+  }
+
   /** Ends all of them. */
   close(error: ClosedError): void {
     this.#cancelTimer?.()
@@ -71,7 +85,7 @@ class OpenSnapshot implements Snapshot {
   readonly position: string
   readonly lsn: Lsn
   readonly openedMs: number
-  readonly #generation: Generation
+  readonly generation: Generation
   readonly #snapshot: StoreSnapshot
   readonly #tables = new Map<object, SnapshotTable<never>>()
   readonly #onEnd: (snapshot: OpenSnapshot) => void
@@ -83,7 +97,7 @@ class OpenSnapshot implements Snapshot {
     openedMs: number,
     onEnd: (snapshot: OpenSnapshot) => void,
   ) {
-    this.#generation = generation
+    this.generation = generation
     this.#snapshot = generation.store.snapshot()
     this.position = position
     this.lsn = this.#snapshot.position
@@ -94,7 +108,7 @@ class OpenSnapshot implements Snapshot {
   table<Row extends object>(declaration: TableDeclaration<Row>): SnapshotTable<Row> {
     const known = this.#tables.get(declaration) as SnapshotTable<Row> | undefined
     if (known !== undefined) return known
-    const live = this.#generation.tables.find(({ mapping }) => mapping.declaration === declaration)
+    const live = this.generation.tables.find(({ mapping }) => mapping.declaration === declaration)
     if (live === undefined) throw notAnEntity()
     const table = new CacheSnapshotTable<Row>(live, this.#snapshot, () => {
       if (this.#ended !== null) throw this.#ended

@@ -1,4 +1,5 @@
 import { type Lsn, normaliseInsertLsn, parseLsn } from '../change/lsn.js'
+import { SqlSnapshot } from '../change/sql-snapshot.js'
 import { asError, ConnectionError } from '../errors.js'
 import type { Logger } from '../observe.js'
 import { pause, type QueryConnection, type Runtime } from '../runtime.js'
@@ -30,6 +31,8 @@ export interface ProbeAnswer {
   readonly askedMs: number
   /** Everything committed before the question was asked ends at or before this position. */
   readonly position: Lsn
+  /** Which transactions were visible when it was asked. */
+  readonly snapshot: SqlSnapshot
   /** The server's start time: another one means that it was restarted, or is another server. */
   readonly startedAt: string
   readonly fingerprint: string
@@ -73,7 +76,7 @@ const probeSql = ({
   serverVersion,
   withFiles,
 }: ProbeTarget): string => `SELECT CASE WHEN pg_is_in_recovery() THEN '0/0' ELSE pg_current_wal_insert_lsn() END AS position,
-  pg_postmaster_start_time() AS started, pg_is_in_recovery() AS recovering, ${fingerprintSql(serverVersion)} AS fingerprint,
+  pg_current_snapshot() AS snapshot, pg_postmaster_start_time() AS started, pg_is_in_recovery() AS recovering, ${fingerprintSql(serverVersion)} AS fingerprint,
   ${withFiles ? FILES_SQL : 'NULL'} AS files,
   EXISTS (SELECT FROM pg_catalog.pg_stat_replication
            WHERE application_name = $3 AND sync_state IN ('sync', 'quorum')) AS synchronous`
@@ -199,6 +202,7 @@ export class Prober {
       return {
         askedMs,
         position: normaliseInsertLsn(position, target.walBlockBytes, target.walSegmentBytes),
+        snapshot: SqlSnapshot.parse(row!['snapshot']!),
         startedAt: row!['started']!,
         fingerprint: row!['fingerprint']!,
         files: row!['files']!,

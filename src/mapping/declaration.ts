@@ -1,6 +1,6 @@
 import { OptionError } from '../errors.js'
 
-/** How many rows of a table are to be kept: all, or at most so many. This version keeps whole tables, and refuses the rest when the cache opens. */
+/** How many rows of a table are to be kept: all; or those used last, at most so many of them, in at most so many bytes. */
 export type Keep = 'all' | { readonly maxRows?: number; readonly maxBytes?: number }
 
 /** How a property's column is named where the declaration doesn't say: as the property, or in snake_case. */
@@ -14,7 +14,10 @@ export interface TableOptions {
   readonly schema?: string
   /** Default `exact`. */
   readonly naming?: Naming
-  /** Default `all`. */
+  /**
+   * Default `all`. With `{ maxRows }`, `{ maxBytes }` or both the table is bounded: rows are read from PostgreSQL when they are first asked for,
+   * kept true from then on, and those that were not used for longest leave. Bytes are those of packed rows, with what it takes to find them.
+   */
   readonly keep?: Keep
   /** Secondary indexes, each a list of properties. They are checked; no read of this version uses them. */
   readonly indexes?: readonly (readonly string[])[]

@@ -34,8 +34,8 @@ export interface MappedColumn {
   readonly parse: (text: string) => unknown
 }
 
-/** How many rows of a table are kept. Only whole tables until bounded ones are built. */
-export type Residency = 'all'
+/** How many rows of a table are kept: all, or those used last, up to so many rows or bytes. */
+export type Residency = 'all' | { readonly maxRows: number | null; readonly maxBytes: number | null }
 
 /** A declared table, checked against the catalogue: all that the layers above need to know about it. */
 export interface TableMapping {

@@ -3,7 +3,7 @@ import type { SetupProblem } from '../errors.js'
 import type { Catalog, CatalogColumn, CatalogTable, TableName } from './catalog.js'
 import type { DeclaredColumn, Declaration } from './declaration.js'
 import { declarationOf, notDeclaredProblem } from './declared.js'
-import type { MappedColumn, TableMapping } from './mapping.js'
+import type { MappedColumn, Residency, TableMapping } from './mapping.js'
 import { columnFor, nearest, propertyFor } from './names.js'
 import { serverProblems, serverWarnings } from './server.js'
 import { type CallerSession, sessionProblems, sessionWarnings } from './session.js'
@@ -110,7 +110,7 @@ function resolveTable(declaration: Declaration, catalog: Catalog, options: Resol
   if (table === undefined) return { mapping: null, problems: [missingTable(declaration, catalog)] }
 
   const { decoder, assumed = NOTHING_ASSUMED } = options
-  const problems = [...boundedTable(declaration), ...tableProblems(table, declaration)]
+  const problems = tableProblems(table, declaration)
   const { columns, problems: unmapped } = mapColumns(declaration, table)
   problems.push(...unmapped)
   for (const { property, source } of columns)
@@ -133,7 +133,7 @@ function resolveTable(declaration: Declaration, catalog: Catalog, options: Resol
     key,
     indexes,
     uniqueKeys: mapUniqueKeys(table, columns),
-    keep: 'all',
+    keep: residencyOf(declaration),
     estimatedRows: table.estimatedRows,
     blocks: table.blocks,
   }
@@ -158,14 +158,8 @@ function didYouMean(suggestions: readonly string[]): string {
   return suggestions.length === 0 ? '' : ` Did you mean ${suggestions.map(name => `"${name}"`).join(' or ')}?`
 }
 
-function boundedTable({ keep }: Declaration): TableProblem[] {
-  if (keep === 'all') return []
-  return [
-    {
-      kind: 'bounded-table',
-      message: "bounded tables are not available in this version: leave out keep, or give keep: 'all'.",
-    },
-  ]
+function residencyOf({ keep }: Declaration): Residency {
+  return keep === 'all' ? 'all' : { maxRows: keep.maxRows ?? null, maxBytes: keep.maxBytes ?? null }
 }
 
 interface ColumnOfRow {

@@ -3,9 +3,11 @@ import {
   MemoryLimitError,
   NotLocalError,
   NotReadyError,
+  SnapshotMissError,
   StaleError,
   WaitTimeoutError,
 } from '../errors.js'
+import type { Lsn } from '../change/lsn.js'
 import type { FreshnessGate } from '../freshness/gate.js'
 import { isBeyond, type LogPosition } from '../freshness/token.js'
 import type { DatabaseReader, Fetched } from './database.js'
@@ -59,6 +61,8 @@ export interface Question<Row extends object, T> {
   /** The same as of a snapshot's commit. */
   readonly snapshot: (table: SnapshotTable<Row>) => Promise<T>
   readonly database: (live: LiveTable) => Promise<Fetched<T>>
+  /** What is read into memory, where that is bounded and does not know; undefined if it could not be shown at a commit in time. */
+  readonly fill?: (live: LiveTable) => Promise<{ readonly value: T; readonly lsn: Lsn } | undefined>
 }
 
 /**
@@ -84,7 +88,17 @@ export async function answer<Row extends object, T>(
   try {
     value = question.memory(source.live)
   } catch (error) {
-    if (!isUnknown(error) || (options.onUnknown ?? context.onUnknown) === 'throw') throw error
+    if (!isUnknown(error)) throw error
+    // The answer is of the same history as memory is now: a fill does not outlive that.
+    const place = context.position()
+    const filled = isFillable(error) ? await question.fill?.(source.live) : undefined
+    if (filled !== undefined) {
+      const position = { ...place, lsn: filled.lsn }
+      if (floor !== null && memory === 'yes') await context.mustCover(floor, position)
+      context.session?.observe(position)
+      return filled.value
+    }
+    if ((options.onUnknown ?? context.onUnknown) === 'throw') throw error
     return askDatabase()
   }
   const position = context.position()
@@ -230,7 +244,17 @@ function isNotReached(error: unknown): boolean {
   return error instanceof NotReadyError || error instanceof WaitTimeoutError
 }
 
+/** Whether a read of a bounded table has met a key that PostgreSQL can be asked for. */
+export function isFillable(error: unknown): boolean {
+  return error instanceof NotLocalError && error.reason === 'unknown key'
+}
+
 /** Errors that say that memory can't answer, not that the question is wrong. */
 function isUnknown(error: unknown): boolean {
-  return error instanceof NotLocalError || error instanceof MemoryLimitError || error instanceof NotReadyError
+  return (
+    error instanceof NotLocalError ||
+    error instanceof SnapshotMissError ||
+    error instanceof MemoryLimitError ||
+    error instanceof NotReadyError
+  )
 }

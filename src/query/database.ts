@@ -1,8 +1,8 @@
-import { NULL, TEXT, TupleView } from '../change/change.js'
 import { CacheError, DatabaseReadError } from '../errors.js'
 import { type LogPages, positionColumns, readPosition } from '../freshness/server-position.js'
 import type { LogPosition } from '../freshness/token.js'
 import type { TableMapping } from '../mapping/mapping.js'
+import { selectList, tupleOfRow } from '../mapping/text-row.js'
 import type { RowFactory } from '../mapping/values.js'
 import type { QueryConnection, TextRow } from '../runtime.js'
 import { quoteIdentifier, quoteQualified } from '../sql/quote.js'
@@ -49,7 +49,8 @@ export class DatabaseReader {
     const { value, position } = await this.select(table, selection, signal)
     const [row] = value
     return {
-      value: row === undefined ? null : rows.read(rows.decode(viewOf(mapping.columns.length, row), false)),
+      value:
+        row === undefined ? null : rows.read(rows.decode(tupleOfRow(mapping.columns.length, row), false)),
       position,
     }
   }
@@ -64,11 +65,11 @@ export class DatabaseReader {
     const { value: found, position } = await this.select(table, selectSql(mapping, query), signal)
     const { columns } = query
     if (columns === null) {
-      const value = found.map(row => rows.read(rows.decode(viewOf(mapping.columns.length, row), false)))
+      const value = found.map(row => rows.read(rows.decode(tupleOfRow(mapping.columns.length, row), false)))
       return { value, position }
     }
     const projection = finder.projections.of(columns)
-    return { value: found.map(row => projection.read(viewOf(columns.length, row), false)), position }
+    return { value: found.map(row => projection.read(tupleOfRow(columns.length, row), false)), position }
   }
 
   /** How many rows the condition holds for in PostgreSQL now. Throws as `select` does. */
@@ -113,29 +114,10 @@ function withPosition(sql: string): string {
     LEFT JOIN (SELECT true AS found, selected.* FROM (${sql}) AS selected) AS answer ON true`
 }
 
-/** Columns are named by their position, so that no column's name means anything here. */
-function selectByKey({ columns, key, schema, table }: TableMapping): string {
-  const list = columns
-    .map(({ column }, position) => `t.${quoteIdentifier(column)} AS c${position}`)
-    .join(', ')
+function selectByKey(mapping: TableMapping): string {
+  const { columns, key, schema, table } = mapping
   const where = key
     .map((column, part) => `t.${quoteIdentifier(columns[column]!.column)} = $${part + 1}`)
     .join(' AND ')
-  return `SELECT ${list} FROM ${quoteQualified(schema, table)} AS t WHERE ${where}`
-}
-
-/** The values of a row that has the columns `c0`, `c1`, ... */
-function viewOf(columns: number, row: TextRow): TupleView {
-  const view = new TupleView()
-  const texts = Array.from({ length: columns }, (_, position) => row[`c${position}`] ?? null)
-  view.bytes = Buffer.from(texts.map(text => text ?? '').join(''))
-  view.count = texts.length
-  let at = 0
-  for (const [column, text] of texts.entries()) {
-    view.kinds[column] = text === null ? NULL : TEXT
-    view.starts[column] = at
-    at += text === null ? 0 : Buffer.byteLength(text)
-    view.ends[column] = at
-  }
-  return view
+  return `SELECT ${selectList(mapping)} FROM ${quoteQualified(schema, table)} AS t WHERE ${where}`
 }

@@ -54,7 +54,7 @@ export class Finder {
 
   /** How many rows the condition holds for as of commit `at`. Throws as `findMany` does. */
   count(where: Condition, at: number): number {
-    if (this.#table.failed !== null) throw this.#table.failed
+    this.#mustBeWhole()
     if (where === EVERY_ROW) return this.#table.sizeAt(at)
     const predicate = compile(where, this.types)
     let count = 0
@@ -87,8 +87,14 @@ export class Finder {
     return { local: true, reason: null, why, plan: 'scan', index: null, rowsLookedAt: this.#lookedAt, sql }
   }
 
-  #find({ where, orderBy, skip, take = Number.POSITIVE_INFINITY }: CheckedQuery, at: number): Address[] {
+  /** @throws {NotLocalError} if memory holds only a part of the table. @throws whatever the table failed with. */
+  #mustBeWhole(): void {
     if (this.#table.failed !== null) throw this.#table.failed
+    if (this.#table.residency !== null) throw onlyAPart(this.#mapping.name)
+  }
+
+  #find({ where, orderBy, skip, take = Number.POSITIVE_INFINITY }: CheckedQuery, at: number): Address[] {
+    this.#mustBeWhole()
     const predicate = compile(where, this.types)
     const sorter = orderBy.length === 0 ? null : new Sorter(orderBy, this.types)
     const wanted = sorter === null ? skip + take : Number.POSITIVE_INFINITY
@@ -128,4 +134,13 @@ export class Finder {
       `more than ${LOOKED_AT_MAX} rows would have to be looked at. Declare an index for it, or use the asynchronous reads, which ask PostgreSQL.`,
     )
   }
+}
+
+/** The error of a question about all rows of a table of which memory holds a part. */
+export function onlyAPart(table: string): NotLocalError {
+  return new NotLocalError(
+    table,
+    'table',
+    'only a part of it is in memory, so nothing can be said of all of its rows.',
+  )
 }

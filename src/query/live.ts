@@ -1,3 +1,5 @@
+import type { Filler } from '../apply/fill.js'
+import { NotLocalError } from '../errors.js'
 import type { RowFactory } from '../mapping/values.js'
 import type { TableMapping } from '../mapping/mapping.js'
 import { NONE } from '../store/address.js'
@@ -15,6 +17,8 @@ export interface LiveTable {
   readonly finder: Finder
   readonly store: Store
   readonly table: TableStore
+  /** Reads keys of a bounded table that memory does not know; null if the table is whole, or not loaded yet. */
+  readonly filler: Filler | null
 }
 
 /** One look-up at a time is made, so all share the place where its key is spelled. */
@@ -31,15 +35,47 @@ export function lookUp(live: LiveTable, key: unknown, at: number): object | unde
   if (table.failed !== null) throw table.failed
   const decodedKey = keys.read(key, keyBuffer)
   const decoded = table.get(keyBuffer, decodedKey, at)
-  return decoded === undefined ? undefined : hand(live, decoded)
+  if (decoded === undefined) {
+    refuseUnknown(live, at)
+    return undefined
+  }
+  table.reads.hits++
+  return hand(live, decoded)
+}
+
+/** For the key that was looked up last, under which a reader of commit `at` sees no row. @throws {NotLocalError} unless it is known that there is none. */
+function refuseUnknown({ table, mapping }: LiveTable, at: number): void {
+  if (table.residency === null || table.residency.isAbsent(keyBuffer, at)) {
+    table.reads.absent++
+    return
+  }
+  table.reads.misses++
+  throw new NotLocalError(
+    mapping.name,
+    'unknown key',
+    'only a part of the table is in memory, and nothing is known of this key. Use findUnique, which asks PostgreSQL, or prefetch.',
+  )
+}
+
+/** The key's bytes, as a record begins with them. @throws {KeyError} @throws {NotLocalError} for one that only PostgreSQL can compare. */
+export function keyBytesOf({ keys }: LiveTable, key: unknown): Buffer {
+  keys.read(key, keyBuffer)
+  return Buffer.from(keyBuffer.bytes.subarray(0, keyBuffer.length))
 }
 
 /** Whether there is a row with this key as of commit `at`. Throws as `lookUp` does. */
-export function exists({ table, keys }: LiveTable, key: unknown, at: number): boolean {
+export function exists(live: LiveTable, key: unknown, at: number): boolean {
+  const { table, keys } = live
   if (table.failed !== null) throw table.failed
   keys.read(key, keyBuffer)
   const row = table.find(keyBuffer)
-  return row >= 0 && table.recordAt(row, at) !== NONE
+  if (row >= 0 && table.recordAt(row, at) !== NONE) {
+    table.reads.hits++
+    table.residency?.used(row)
+    return true
+  }
+  refuseUnknown(live, at)
+  return false
 }
 
 /** What a reader gets for a decoded row: the row itself, or a fresh one if there is anything in it that can be changed. */

@@ -5,6 +5,7 @@ import type { RowFactory } from '../mapping/values.js'
 import { NONE } from '../store/address.js'
 import type { Snapshot } from '../store/snapshot.js'
 import type { DecodedKey } from '../store/table.js'
+import { onlyAPart } from './find.js'
 import { exists, hand, type LiveTable, lookUp } from './live.js'
 import { readCount, readFindFirst, readFindMany } from './query.js'
 import type { Key, LocalReads } from './types.js'
@@ -16,12 +17,14 @@ export class LocalTable<Row extends object> implements LocalReads<Row> {
   // What a hit needs, one step nearer than through `#live`.
   #decoded: LRUCache<DecodedKey, object>
   #rows: RowFactory
+  #reads: { hits: number }
 
   constructor(live: LiveTable, gate: FreshnessGate) {
     this.#gate = gate
     this.#live = live
     this.#decoded = live.table.decoded
     this.#rows = live.rows
+    this.#reads = live.table.reads
   }
 
   /** Reads another generation from now on. */
@@ -29,6 +32,7 @@ export class LocalTable<Row extends object> implements LocalReads<Row> {
     this.#live = live
     this.#decoded = live.table.decoded
     this.#rows = live.rows
+    this.#reads = live.table.reads
   }
 
   // Hot: once per read. Guarded by benchmarks/read.ts. A row that is kept decoded is the newest version, and a table that can't
@@ -36,7 +40,10 @@ export class LocalTable<Row extends object> implements LocalReads<Row> {
   get(key: Key<Row>): Row | undefined {
     if (!this.#gate.fresh) this.#gate.pass()
     const decoded = this.#decoded.get(key as DecodedKey)
-    if (decoded !== undefined) return (this.#rows.shared ? decoded : this.#rows.read(decoded)) as Row
+    if (decoded !== undefined) {
+      this.#reads.hits++
+      return (this.#rows.shared ? decoded : this.#rows.read(decoded)) as Row
+    }
     return lookUp(this.#live, key, this.#live.store.visible) as Row | undefined
   }
 
@@ -145,8 +152,9 @@ export class SnapshotLocalTable<Row extends object> implements LocalReads<Row> {
   }
 }
 
-function sizeOf({ table, store }: LiveTable, at = store.visible): number {
-  if (table.failed !== null) throw table.failed
+function sizeOf(live: LiveTable, at = live.store.visible): number {
+  const { table } = live
+  refusePartial(live)
   return table.sizeAt(at)
 }
 
@@ -163,9 +171,16 @@ function count({ mapping, finder }: LiveTable, query: object, at: number): numbe
   return finder.count(readCount(mapping, query), at)
 }
 
+/** @throws {NotLocalError} if memory holds only a part of the table. @throws whatever the table failed with. */
+function refusePartial({ table, mapping }: LiveTable): void {
+  if (table.failed !== null) throw table.failed
+  if (table.residency !== null) throw onlyAPart(mapping.name)
+}
+
 /** All rows as of commit `at`. A scan decodes for itself: it must not drive out what keyed reads have decoded. */
 function* rowsAt<Row>(live: LiveTable, at: number, check: () => void): IterableIterator<Row> {
   const { table } = live
+  refusePartial(live)
   for (let row = 0; ; row++) {
     check()
     if (table.failed !== null) throw table.failed

@@ -1,7 +1,9 @@
 import { KeyError, NotFoundError, OptionError } from '../errors.js'
+import type { Lsn } from '../change/lsn.js'
+import type { CommitSeq } from '../store/address.js'
 import type { Snapshot as StoreSnapshot } from '../store/snapshot.js'
-import { answer, type ReadContext, type ReadSession, type TableSource } from './answer.js'
-import type { Fetched } from './database.js'
+import { answer, isFillable, type ReadContext, type ReadSession, type TableSource } from './answer.js'
+import { evict, fillByKey, fillInSnapshot, type Located, prefetch } from './fill.js'
 import { type LiveTable, lookUp } from './live.js'
 import { LocalTable, SnapshotLocalTable } from './local.js'
 import { type CheckedQuery, readCount, readFindFirst, readFindMany } from './query.js'
@@ -10,6 +12,8 @@ import type {
   ChangesOptions,
   FindInSnapshot,
   FindUnique,
+  Key,
+  PrefetchOptions,
   ReadOptions,
   SessionTable,
   SnapshotTable,
@@ -29,8 +33,9 @@ const READ_OPTIONS: ReadonlySet<string> = new Set([
 ])
 /** A snapshot is as old as it is, and memory has its answers. */
 const SNAPSHOT_READ_OPTIONS: ReadonlySet<string> = new Set(['signal'])
-const FIND_OPTIONS: ReadonlySet<string> = new Set(['where', ...READ_OPTIONS])
+const FIND_OPTIONS: ReadonlySet<string> = new Set(['where', 'consistency', ...READ_OPTIONS])
 const SNAPSHOT_FIND_OPTIONS: ReadonlySet<string> = new Set(['where', ...SNAPSHOT_READ_OPTIONS])
+const PREFETCH_OPTIONS: ReadonlySet<string> = new Set(['signal'])
 const CHANGES_OPTIONS: ReadonlySet<string> = new Set(['where', 'since', 'signal'])
 
 /** The asynchronous reads of a table as it is now: memory where that proves the answer, else PostgreSQL, as the options say. */
@@ -44,12 +49,40 @@ class AsyncReads<Row extends object> implements SessionTable<Row> {
   }
 
   async findUnique(query: FindUnique<Row>): Promise<Row | null> {
+    return this.#findUnique(query, row => row)
+  }
+
+  /** As `findUnique`, with the state that the answer is of: for whoever compares answers with a history of the table. */
+  findUniqueAt(query: FindUnique<Row>): Promise<Located<Row>> {
+    return this.#findUnique(query, (row, seq, lsn) => ({ row, seq, lsn }))
+  }
+
+  /** `toAnswer` is given the commit that the row is as of, and where that ends; null where only PostgreSQL or a snapshot could say. */
+  #findUnique<T>(
+    query: FindUnique<Row>,
+    toAnswer: (row: Row | null, seq: CommitSeq | null, lsn: Lsn | null) => T,
+  ): Promise<T> {
     checkFind(this.#source.live, query, FIND_OPTIONS)
-    const { where, signal } = query
-    return answer<Row, Row | null>(this.#context, this.#source, query, {
-      memory: live => (lookUp(live, where, live.store.visible) ?? null) as Row | null,
-      snapshot: table => table.findUnique({ where, ...(signal === undefined ? {} : { signal }) }),
-      database: live => this.#context.database.findByKey(live, where, signal) as Promise<Fetched<Row | null>>,
+    checkConsistency(query.consistency)
+    const { where, signal, consistency } = query
+    const found = (row: object | null): T => toAnswer(row as Row | null, null, null)
+    return answer<Row, T>(this.#context, this.#source, query, {
+      memory: live => {
+        const { visible, position } = live.store
+        return toAnswer((lookUp(live, where, visible) ?? null) as Row | null, visible, position)
+      },
+      snapshot: async table =>
+        found(await table.findUnique({ where, ...(signal === undefined ? {} : { signal }) })),
+      database: async live => {
+        const { value, position } = await this.#context.database.findByKey(live, where, signal)
+        return { value: found(value), position }
+      },
+      fill: async live => {
+        const filled = await fillByKey(live, where, consistency === 'fresh', signal)
+        if (filled === undefined) return undefined
+        const { row, seq, lsn } = filled
+        return { value: toAnswer(row as Row | null, seq, lsn), lsn }
+      },
     })
   }
 
@@ -138,26 +171,48 @@ export class CacheTable<Row extends object> extends AsyncReads<Row> implements T
     return new AsyncReads<Row>(this.#source, { ...this.#context, session })
   }
 
+  async prefetch(keys: Iterable<Key<Row>>, options: PrefetchOptions = {}): Promise<void> {
+    const { signal } = checkOptions('prefetch', options, PREFETCH_OPTIONS) as PrefetchOptions
+    await prefetch(this.live, keys, signal)
+  }
+
+  evict(key: Key<Row>): boolean {
+    return evict(this.live, key)
+  }
+
   changes(options: ChangesOptions<Row> = {}): AsyncIterableIterator<TableChange<Row>> {
     checkOptions('changes', options, CHANGES_OPTIONS)
     return this.#changes(options)
   }
 }
 
-/** A table as of the commit that a snapshot has pinned. All tables are whole, so memory has every answer. */
+/** A table as of the commit that a snapshot has pinned. Of a whole table memory has every answer. */
 export class CacheSnapshotTable<Row extends object> implements SnapshotTable<Row> {
   readonly local: SnapshotLocalTable<Row>
   readonly #live: LiveTable
+  readonly #snapshot: StoreSnapshot
+  readonly #check: () => void
 
   constructor(live: LiveTable, snapshot: StoreSnapshot, check: () => void) {
     this.local = new SnapshotLocalTable<Row>(live, snapshot, check)
     this.#live = live
+    this.#snapshot = snapshot
+    this.#check = check
   }
 
   async findUnique(query: FindInSnapshot<Row>): Promise<Row | null> {
     checkFind(this.#live, query, SNAPSHOT_FIND_OPTIONS)
-    query.signal?.throwIfAborted()
-    return this.local.get(query.where) ?? null
+    const { where, signal } = query
+    signal?.throwIfAborted()
+    try {
+      return this.local.get(where) ?? null
+    } catch (error) {
+      if (!isFillable(error)) throw error
+      const row = await fillInSnapshot(this.#live, this.#snapshot, where, signal)
+      // It may be over by now, and then the versions that it saw are gone.
+      this.#check()
+      return row as Row | null
+    }
   }
 
   async findUniqueOrThrow(query: FindInSnapshot<Row>): Promise<Row> {
@@ -195,6 +250,11 @@ function checkFind({ mapping }: LiveTable, query: unknown, known: ReadonlySet<st
   const { where } = checkOptions('findUnique', query, known) as { where?: unknown }
   if (typeof where !== 'object' || where === null)
     throw new KeyError(mapping.name, 'findUnique wants it in "where".')
+}
+
+function checkConsistency(consistency: unknown): void {
+  if (consistency !== undefined && consistency !== 'consistent' && consistency !== 'fresh')
+    throw new OptionError('consistency', "give 'consistent' or 'fresh'.")
 }
 
 /** Refuses an option that would have no effect. */

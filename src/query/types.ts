@@ -41,6 +41,11 @@ export interface WaitOptions {
 export interface FindUnique<Row> extends ReadOptions {
   /** The key's properties. */
   readonly where: Partial<Row>
+  /**
+   * Of a bounded table, when memory does not know the key: 'consistent' (default) answers as of a commit that is visible here, so that all reads fit
+   * together; 'fresh' answers as soon as PostgreSQL does, with a row that may be ahead of what other reads see.
+   */
+  readonly consistency?: 'consistent' | 'fresh'
 }
 
 /** A look-up in a snapshot, which is as old as it is. */
@@ -92,6 +97,10 @@ export interface ChangeGap {
 
 export type TableChange<Row> = RowChange<Row> | TruncateChange | ChangeGap
 
+export interface PrefetchOptions {
+  readonly signal?: AbortSignal
+}
+
 export interface ChangesOptions<Row> {
   /**
    * Only changes of these rows: a row that begins to match is an insert, one that ceases to match a delete. Readers that each want another value
@@ -129,10 +138,25 @@ export interface Table<Row> extends Omit<SnapshotTable<Row>, keyof SnapshotQueri
   findUnique(query: FindUnique<Row>): Promise<Row | null>
   findUniqueOrThrow(query: FindUnique<Row>): Promise<Row>
   /**
+   * Reads the rows of these keys into memory, where the table is bounded and does not know them: as many as have room. Keys that can't be shown at a
+   * commit within `fillWaitMs` are left out.
+   *
+   * @throws {KeyError} @throws {NotLocalError} for a key that only PostgreSQL can compare. @throws {OverloadedError} @throws {DatabaseReadError}
+   * @throws {ConnectionError} Rejects with the signal's reason when it aborts.
+   */
+  prefetch(keys: Iterable<Key<Row>>, options?: PrefetchOptions): Promise<void>
+  /**
+   * Has a bounded table forget what it knows of this key, so that the next read asks PostgreSQL. False if it knew nothing, or if a commit that is
+   * being applied has just written it. What is being read for it now is not kept.
+   *
+   * @throws {KeyError} also if the table is whole. @throws {NotLocalError}
+   */
+  evict(key: Key<Row>): boolean
+  /**
    * The table's changes from now on, commit by commit, in the order of their commits, each when its commit is visible. Ends when `signal`
    * aborts, the loop is left, or the cache closes. A reader that falls too far behind gets a `gap` and goes on with what is newest.
    *
-   * @throws {OptionError} @throws {QueryError} @throws {NotLocalError} for a filter that only PostgreSQL can apply. @throws {TokenError} for `since`.
+   * @throws {OptionError} @throws {QueryError} @throws {NotLocalError} for a bounded table, and a filter that only PostgreSQL can apply. @throws {TokenError} for `since`.
    * @throws {NotReadyError} @throws {MemoryLimitError} @throws {ClosedError} The loop gets one of the latter two if the table, or the
    * cache, gives up while it runs; a cache that is closed just ends it.
    */
@@ -140,7 +164,7 @@ export interface Table<Row> extends Omit<SnapshotTable<Row>, keyof SnapshotQueri
 }
 
 /** A table as one session reads it: asynchronous reads, none of which goes back behind another one of the session. */
-export type SessionTable<Row> = Omit<Table<Row>, 'local' | 'changes'>
+export type SessionTable<Row> = Omit<Table<Row>, 'local' | 'changes' | 'prefetch' | 'evict'>
 
 /** All tables as of one commit. Release it with `using`, or `close()`: it keeps old row versions in memory. */
 export interface Snapshot extends Disposable {

@@ -4,7 +4,7 @@ import type { MemoryAccount } from './memory.js'
 import type { Readers } from './readers.js'
 import { hashBytes, type RecordFormat } from './record.js'
 import { RowIds } from './row-ids.js'
-import { Slab, TOMBSTONE } from './slab.js'
+import { Slab, TOMBSTONE, UNKNOWN } from './slab.js'
 
 /** What pruning left of a row. */
 export type Pruned =
@@ -21,6 +21,8 @@ export class Chains {
   readonly #format: RecordFormat
   readonly #readers: Readers
   readonly #seed: number
+  /** Told of each row that is gone with all its versions; null for a whole table, where that means that there is none. */
+  onRemoved: ((row: RowId) => void) | null = null
   /** The hash of the key that `find` or `findKeyOf` looked for last. */
   #hash = 0
 
@@ -118,6 +120,7 @@ export class Chains {
       record = older
     }
     this.rows.release(row)
+    this.onRemoved?.(row)
   }
 
   /** Frees the versions that no reader can see, and the row if what is left of it is that it was deleted. */
@@ -126,9 +129,16 @@ export class Chains {
     if (head === NONE) return 'settled'
     this.#freeUnseen(head)
     if (this.slab.older(head) !== NONE) return 'pinned'
-    if (!this.slab.has(head, TOMBSTONE)) return 'settled'
-    if (this.slab.seq(head) <= this.#readers.visible) this.removeRow(row)
+    const seq = this.slab.seq(head)
+    if (!this.#saysNothing(head) || seq > this.#readers.visible) return 'settled'
+    if (this.onRemoved !== null && this.#readers.pinnedIn(0, seq)) return 'pinned'
+    this.removeRow(row)
     return 'settled'
+  }
+
+  /** Whether no chain at all would say the same: of a bounded table that nothing is known, else that there is no row. */
+  #saysNothing(record: Address): boolean {
+    return this.slab.has(record, this.onRemoved === null ? TOMBSTONE : UNKNOWN)
   }
 
   #freeUnseen(head: Address): void {
@@ -137,7 +147,7 @@ export class Chains {
     for (let record = this.slab.older(head); record !== NONE; ) {
       const older = this.slab.older(record)
       const seq = this.slab.seq(record)
-      const endsAsNothing = older === NONE && this.slab.has(record, TOMBSTONE)
+      const endsAsNothing = older === NONE && this.#saysNothing(record)
       if (!endsAsNothing && this.#readers.anyIn(seq, newerSeq)) {
         newer = record
         newerSeq = seq

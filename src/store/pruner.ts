@@ -23,7 +23,16 @@ export class Pruner {
   #sweepBefore: CommitSeq = 0
   #sweepNext: RowId = 0
 
-  constructor(chains: Chains, readers: Readers, truncations: Truncations) {
+  readonly #onPruned: ((row: RowId) => void) | null
+
+  /** `onPruned` is told of each row that was looked at: it may be gone. */
+  constructor(
+    chains: Chains,
+    readers: Readers,
+    truncations: Truncations,
+    onPruned: ((row: RowId) => void) | null,
+  ) {
+    this.#onPruned = onPruned
     this.#chains = chains
     this.#readers = readers
     this.#truncations = truncations
@@ -69,13 +78,18 @@ export class Pruner {
   }
 
   #prune(row: RowId): void {
+    if (this.#chains.rows.head(row) === NONE) return
+    if (this.#chains.prune(row) === 'pinned') this.pin(row)
+    this.#onPruned?.(row)
+  }
+
+  /** A snapshot sees something of the row: it is looked at again when one is released. */
+  pin(row: RowId): void {
     const { rows, slab } = this.#chains
     const head = rows.head(row)
-    if (head === NONE) return
-    if (this.#chains.prune(row) === 'pinned' && !slab.has(head, LISTED)) {
-      slab.set(head, LISTED)
-      this.#pinned.push(row)
-    }
+    if (slab.has(head, LISTED)) return
+    slab.set(head, LISTED)
+    this.#pinned.push(row)
   }
 
   /** Drops rows that a TRUNCATE killed for every reader. Returns how many rows of the allowance are left. */

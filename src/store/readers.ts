@@ -5,6 +5,11 @@ import type { CommitSeq } from './address.js'
 export class Readers {
   /** The newest published commit: what new snapshots see. */
   visible: CommitSeq = 0
+  /**
+   * The number of the state from which on every write was made with a snapshot open; meaningful while there are pins. A transaction that was in
+   * progress when the first of them was taken has made some of its writes before.
+   */
+  pinnedSince: CommitSeq = 0
   /** Pinned sequence numbers, ascending, one entry a snapshot. */
   readonly #pins: CommitSeq[] = []
 
@@ -17,7 +22,9 @@ export class Readers {
     return this.#pins[0] ?? this.visible
   }
 
-  pin(): CommitSeq {
+  /** `pending` is the number of the transaction in progress, 0 if there is none. */
+  pin(pending: CommitSeq): CommitSeq {
+    if (this.#pins.length === 0) this.pinnedSince = pending === 0 ? this.visible : pending
     this.#pins.push(this.visible)
     return this.visible
   }

@@ -1,4 +1,4 @@
-import { NULL, TEXT, type TupleView } from '../change/change.js'
+import { NULL, TEXT, TupleView } from '../change/change.js'
 
 // A value in a record: one byte that is its length up to INLINE_MAX, or says what follows; then PostgreSQL's text.
 const INLINE_MAX = 250
@@ -91,6 +91,24 @@ export class RecordFormat {
       }
     }
     return seen < 0x80
+  }
+
+  /** A record of these values, given by their places in it. Slow, and rare. */
+  pack(values: readonly (Uint8Array | null)[]): Buffer {
+    const view = new TupleView()
+    view.bytes = Buffer.concat(values.filter(value => value !== null))
+    view.count = values.length
+    let at = 0
+    for (const [place, value] of values.entries()) {
+      view.kinds[place] = value === null ? NULL : TEXT
+      view.starts[place] = at
+      at += value?.length ?? 0
+      view.ends[place] = at
+    }
+    const order = Int32Array.from({ length: values.length }, (_, place) => place)
+    const packed = Buffer.allocUnsafe(this.measure(view, order, values.length))
+    this.write(view, order, values.length, packed, 0)
+    return packed
   }
 
   /** Points `view` at the values of the record that begins at `start`, in SELECT order. Hot: once per cold read. */

@@ -26,6 +26,8 @@ export const DECODED = 1 << 26
 /** The row is on the table's list of chains to prune. */
 export const LISTED = 1 << 27
 const FREE = 1 << 28
+/** Of a bounded table: from this version on it is not known whether the row exists. Comes with TOMBSTONE, since the record holds only its key. */
+export const UNKNOWN = 1 << 29
 
 const TWO_32 = 2 ** 32
 
@@ -240,6 +242,13 @@ export class Slab {
     target.set(words.subarray(at, at + size), targetAt)
     target[targetAt] = (words[at]! & ~SIZE_MASK) | targetSize
     return to
+  }
+
+  /** Bytes that the record takes, header and all. */
+  size(address: Address): number {
+    const page = address >>> WORD_BITS
+    const words = this.#words[page]!
+    return 4 * (this.#large[page]! ? words.length - 1 : words[address & WORD_MASK]! & SIZE_MASK)
   }
 
   seq(address: Address): CommitSeq {

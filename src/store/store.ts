@@ -31,6 +31,7 @@ export class Store {
   #pending: CommitSeq = 0
   #aborting: CommitSeq = 0
   #onReleased: () => void = () => undefined
+  #onOverfull: () => boolean = () => false
 
   constructor(options: StoreOptions) {
     this.#options = options
@@ -98,7 +99,7 @@ export class Store {
 
   /** The visible state, kept readable until it is released. */
   snapshot(): Snapshot {
-    return new Snapshot(this.readers.pin(), this.#position, seq => {
+    return new Snapshot(this.readers.pin(this.#pending), this.#position, seq => {
       this.readers.unpin(seq)
       for (const table of this.tables) table.released()
       this.#onReleased()
@@ -110,11 +111,17 @@ export class Store {
     this.#onReleased = callback
   }
 
+  /** Calls back when snapshots hold more of bounded tables than is allowed: the oldest should go. False if there is none that could. */
+  onOverfull(callback: () => boolean): void {
+    this.#onOverfull = callback
+  }
+
   /** Tidies up about `rows` rows of each table; true while there is more to do now. */
   maintain(rows: number): boolean {
     let more = false
     for (const table of this.tables) if (table.maintain(rows)) more = true
-    return more
+    if (more || this.#pending !== 0 || !this.tables.some(({ residency }) => residency?.overfull)) return more
+    return this.#onOverfull()
   }
 
   /** Gives all memory back; every read gets this error from now on. */

@@ -2,15 +2,18 @@ import { LRUCache } from 'lru-cache'
 import { TupleView } from '../change/change.js'
 import { type CacheError, DivergedError } from '../errors.js'
 import { type Address, type CommitSeq, NONE, type RowId } from './address.js'
+import { BoundedWrites } from './bounded-writes.js'
 import { Chains } from './chains.js'
 import { IdList } from './id-list.js'
 import type { MemoryAccount } from './memory.js'
 import { Pruner } from './pruner.js'
 import { ReadLately } from './read-lately.js'
 import type { Readers } from './readers.js'
-import { type KeyBuffer, RecordFormat, ROW_BYTES_MAX } from './record.js'
+import type { Bounds } from './recency.js'
+import { KeyBuffer, RecordFormat, ROW_BYTES_MAX } from './record.js'
+import { type PackedRow, Residency } from './residency.js'
 import { SizeHistory } from './size-history.js'
-import { ASCII, DECODED, LISTED, TOMBSTONE } from './slab.js'
+import { ASCII, DECODED, LISTED, TOMBSTONE, UNKNOWN } from './slab.js'
 import { Truncations } from './truncations.js'
 import { mergeUnchanged } from './unchanged.js'
 
@@ -27,6 +30,8 @@ export interface TableLayout {
   readonly key: readonly number[]
   /** Whether decoded rows are kept under numbers: the key is one column of an integer type that a number holds exactly. */
   readonly integerKey: boolean
+  /** How much of it is kept at most; without them all of it is. */
+  readonly bounds?: Bounds
   /** Makes a row of its values, which are given in SELECT order. `ascii`: every byte is below 0x80. */
   decode(values: TupleView, ascii: boolean): object
   /** What a reader gets of a decoded row: the row itself, or a fresh one if there is anything in it that can be changed. */
@@ -53,9 +58,14 @@ export class TableStore {
   readonly layout: TableLayout
   readonly format: RecordFormat
   /** Rows decoded lately, by key: only such as are the newest version, with nothing newer on the way. */
-  readonly decoded = new LRUCache<DecodedKey, object>({ max: DECODED_MAX })
+  readonly decoded: LRUCache<DecodedKey, object>
+  /** Reads by key: of rows that were there, of keys known to be absent, of keys of which nothing was known. */
+  readonly reads = { hits: 0, absent: 0, misses: 0 }
+  /** What a bounded table knows; null if the table is whole. */
+  readonly residency: Residency | null
   /** Set while somebody follows the table's changes. */
   observer: WriteObserver | null = null
+  readonly #bounded: BoundedWrites | null
   readonly #memory: MemoryAccount
   readonly #readers: Readers
   readonly #chains: Chains
@@ -79,9 +89,73 @@ export class TableStore {
     this.#readers = readers
     this.#sizes = new SizeHistory(readers)
     this.#chains = new Chains(this.format, memory, readers, hashSeed)
-    this.#pruner = new Pruner(this.#chains, readers, this.#truncations)
+    this.residency = layout.bounds === undefined ? null : this.#makeResidency(layout.bounds)
+    this.#bounded = this.residency === null ? null : this.#makeBounded(this.residency)
+    this.decoded = this.#makeDecoded(layout.bounds)
+    const { residency } = this
+    this.#pruner = new Pruner(
+      this.#chains,
+      readers,
+      this.#truncations,
+      residency === null ? null : row => residency.settle(row),
+    )
     this.#mergedOrder = Int32Array.from({ length: layout.columns }, (_, place) => place)
     this.#selectOrder = this.format.order(column => column)
+  }
+
+  #makeResidency(bounds: Bounds): Residency {
+    const chains = this.#chains
+    const residency = new Residency(
+      bounds,
+      { chains, format: this.format, readers: this.#readers, truncations: this.#truncations },
+      {
+        isDecoded: head => chains.slab.has(head, DECODED) && this.decoded.has(this.#decodedKey(head)),
+        dropDecoded: head => {
+          if (chains.slab.has(head, DECODED)) this.decoded.delete(this.#decodedKey(head))
+        },
+        pin: row => this.#pruner.pin(row),
+      },
+    )
+    chains.onRemoved = row => residency.removed(row)
+    return residency
+  }
+
+  #makeBounded(residency: Residency): BoundedWrites {
+    return new BoundedWrites(residency, this.format, {
+      mark: (key, order, seq) => {
+        const record = this.#writeKey(key, order, seq, TOMBSTONE | UNKNOWN)
+        this.#freeIfPending(this.#link(record, seq), seq)
+      },
+      complete: (old, oldIsFull, row, order) => {
+        if (this.format.measure(row, order, this.format.columns) >= 0) return { view: row, order }
+        const oldColumns = old === null ? 0 : oldIsFull ? this.format.columns : this.format.keyColumns
+        return mergeUnchanged(this.format, row, order, { old, oldColumns, base: null }, this.#merged)
+          ? { view: this.#merged, order: this.#mergedOrder }
+          : null
+      },
+      put: (row, order, seq) => {
+        const record = this.#write(row, order, seq)
+        this.#freeIfPending(this.#link(record, seq), seq)
+        return record
+      },
+    })
+  }
+
+  #makeDecoded(bounds: Bounds | undefined): LRUCache<DecodedKey, object> {
+    if (bounds === undefined) return new LRUCache({ max: DECODED_MAX })
+    const key = new KeyBuffer()
+    return new LRUCache<DecodedKey, object>({
+      max: Math.max(1, Math.min(DECODED_MAX, Math.floor((bounds.maxRows ?? 2 * DECODED_MAX) / 2))),
+      // While it was here, no read of it was noted anywhere else.
+      dispose: (_, decodedKey, reason) => {
+        if (reason !== 'evict') return
+        key.clear()
+        if (typeof decodedKey === 'number') key.appendInteger(decodedKey)
+        else for (const text of decodedKey.split('\0')) key.append(text)
+        const row = this.find(key)
+        if (row >= 0) this.residency!.used(row)
+      },
+    })
   }
 
   /** Why the table can't be read, or null. */
@@ -128,6 +202,7 @@ export class TableStore {
     if (record !== foundHead) return this.decode(record)
     const kept = slab.has(record, DECODED) ? this.decoded.get(decodedKey) : undefined
     if (kept !== undefined) return kept
+    this.residency?.used(row)
     const decoded = this.decode(record)
     // Not behind a truncation, published or pending: a snapshot may still read what that one killed.
     if (this.#readLately.seen(row) && slab.seq(record) >= this.#truncations.newest) {
@@ -156,7 +231,7 @@ export class TableStore {
   }
 
   /** A copy of the record's values, for whoever keeps them longer than the record lives. */
-  packed(record: Address): { bytes: Buffer; ascii: boolean } {
+  packed(record: Address): PackedRow {
     const { slab } = this.#chains
     const page = slab.page(record)
     const start = slab.dataStart(record)
@@ -167,7 +242,7 @@ export class TableStore {
   }
 
   /** The row that such a copy holds, as a reader gets it. */
-  decodePacked(row: { readonly bytes: Buffer; readonly ascii: boolean }): object {
+  decodePacked(row: PackedRow): object {
     this.format.read(row.bytes, 0, this.#view)
     return this.layout.read(this.layout.decode(this.#view, row.ascii))
   }
@@ -196,6 +271,7 @@ export class TableStore {
    * @throws {DivergedError} if there is one with its key. @throws {MemoryLimitError}
    */
   insert(row: TupleView, order: Int32Array, seq: CommitSeq): void {
+    if (this.#bounded !== null && !this.#bounded.admitsInsert(row, order, seq)) return
     const record = this.#write(row, order, seq)
     const before = this.#link(record, seq)
     if (before !== NONE && this.#isAlive(before, seq))
@@ -211,6 +287,7 @@ export class TableStore {
    * @throws {DivergedError} if there is no such row. @throws {MemoryLimitError}
    */
   update(old: TupleView | null, oldIsFull: boolean, row: TupleView, order: Int32Array, seq: CommitSeq): void {
+    if (this.#bounded !== null && !this.#bounded.admitsUpdate(old, oldIsFull, row, order, seq)) return
     if (this.format.measure(row, order, this.format.columns) < 0) {
       this.#completeUnchanged(old, oldIsFull, row, order)
       this.#replace(old, order, this.#merged, this.#mergedOrder, seq)
@@ -238,7 +315,7 @@ export class TableStore {
 
   /** A changed key is the end of one row and the beginning of another. */
   #moveKey(old: TupleView, oldOrder: Int32Array, row: TupleView, order: Int32Array, seq: CommitSeq): void {
-    const tombstone = this.#writeTombstone(old, oldOrder, seq)
+    const tombstone = this.#writeKey(old, oldOrder, seq, TOMBSTONE)
     const before = this.#link(tombstone, seq)
     if (before === NONE || !this.#isAlive(before, seq))
       throw this.#diverged('a row got a new key that is not there.')
@@ -252,12 +329,13 @@ export class TableStore {
   }
 
   /**
-   * Deletes the row with the key in `old`.
+   * Deletes the row with the key in `old`; `oldIsFull`: it is the whole row.
    *
    * @throws {DivergedError} if there is no such row. @throws {MemoryLimitError}
    */
-  remove(old: TupleView, order: Int32Array, seq: CommitSeq): void {
-    const tombstone = this.#writeTombstone(old, order, seq)
+  remove(old: TupleView, order: Int32Array, seq: CommitSeq, oldIsFull = false): void {
+    if (this.#bounded !== null && !this.#bounded.admitsRemove(old, oldIsFull, order, seq)) return
+    const tombstone = this.#writeKey(old, order, seq, TOMBSTONE)
     const before = this.#link(tombstone, seq)
     if (before === NONE || !this.#isAlive(before, seq))
       throw this.#diverged('a row was deleted that is not there.')
@@ -272,6 +350,7 @@ export class TableStore {
     // What this transaction wrote before has the same number as the truncation, and so has to go by hand.
     this.#popTouched(seq, this.#touched.length)
     this.#truncations.add(seq)
+    this.residency?.truncate(seq)
     this.#pendingSize = 0
     this.decoded.clear()
   }
@@ -289,12 +368,13 @@ export class TableStore {
     return record
   }
 
-  #writeTombstone(old: TupleView, order: Int32Array, seq: CommitSeq): Address {
+  /** Writes a record of the key only and hands it back unlinked. */
+  #writeKey(old: TupleView, order: Int32Array, seq: CommitSeq, flags: number): Address {
     const { keyColumns } = this.format
     const bytes = this.format.measure(old, order, keyColumns)
     if (bytes < 0) throw this.#diverged('an old key came with a value that was not sent.')
     const { slab } = this.#chains
-    const record = slab.allocate(bytes, 0, seq, TOMBSTONE)
+    const record = slab.allocate(bytes, 0, seq, flags)
     this.format.write(old, order, keyColumns, slab.page(record), slab.dataStart(record))
     return record
   }
@@ -359,6 +439,7 @@ export class TableStore {
   /** Makes the transaction's writes part of the table; `seq` becomes visible right after. */
   publish(seq: CommitSeq): void {
     if (this.#failed !== null) return
+    this.residency?.publish(seq)
     this.#sizes.set(seq, this.#pendingSize)
     if (this.#truncations.newest === seq && this.#pendingSize === 0 && this.#readers.pins === 0) this.#empty()
     else this.#touched = this.#pruner.add(this.#touched)
@@ -368,6 +449,7 @@ export class TableStore {
   #empty(): void {
     this.#touched.clear()
     this.#chains.clear()
+    this.residency?.clear()
     this.#pruner.clear()
     this.#truncations.forget(this.#truncations.newest)
   }
@@ -378,6 +460,7 @@ export class TableStore {
     this.#popTouched(seq, rows)
     if (this.#touched.length > 0) return true
     this.#truncations.undo(seq)
+    this.residency?.aborted()
     this.#pendingSize = this.#sizes.newest
     return false
   }
@@ -389,6 +472,7 @@ export class TableStore {
       if (row < 0) return
       const head = ids.head(row)
       if (head !== NONE && slab.seq(head) === seq) this.#chains.pop(row)
+      this.residency?.settle(row)
     }
   }
 
@@ -410,5 +494,6 @@ export class TableStore {
     this.#touched.clear()
     this.#pruner.clear()
     this.#chains.clear()
+    this.residency?.clear()
   }
 }

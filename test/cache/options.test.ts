@@ -41,7 +41,7 @@ describe('resolveOptions', () => {
   test.each([
     ['maxStalenes', { maxStalenes: 5 }],
     ['tokenSecret', { tokenSecret: 'x' }],
-    ['fillWaitMs', { fillWaitMs: 1 }],
+    ['fillWaitMs', { fillWaitMs: -1 }],
     ['audit', { audit: {} }],
     ['slot', { slot: { name: 'Mine', durable: true } }],
     ['slot', { slot: { name: 'mine' } }],

@@ -219,10 +219,11 @@ describe('what is declared', () => {
     expect(problemsOf([users, defineTable({ name: 'users', schema: 'staff' })], facts)).toEqual([])
   })
 
-  test('a bounded table', () => {
-    expect(problemsOf([defineTable({ name: 'users', keep: { maxRows: 10 } })], catalog([plain]))).toEqual([
-      'bounded-table',
-    ])
+  test('a bounded table has its bounds', () => {
+    const bounded = defineTable({ name: 'users', keep: { maxRows: 10 } })
+    const { mappings, problems } = resolveMappings([bounded], catalog([plain]), options)
+    expect(problems).toEqual([])
+    expect(mappings[0]!.keep).toEqual({ maxRows: 10, maxBytes: null })
   })
 })
 

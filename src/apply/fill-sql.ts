@@ -1,0 +1,110 @@
+import { parseLsn, type Lsn } from '../change/lsn.js'
+import { SqlSnapshot } from '../change/sql-snapshot.js'
+import type { Xid8 } from '../change/xid.js'
+import { TupleView } from '../change/change.js'
+import { assert } from '../errors.js'
+import type { TableMapping } from '../mapping/mapping.js'
+import { selectList, tupleOfRow } from '../mapping/text-row.js'
+import type { TextRow } from '../runtime.js'
+import { quoteIdentifier, quoteQualified } from '../sql/quote.js'
+import type { RecordFormat } from '../store/record.js'
+import type { PackedRow } from '../store/residency.js'
+import { idOf } from './fill-image.js'
+
+/** What one query found, and as of when. */
+export interface FillReply {
+  readonly snapshot: SqlSnapshot
+  /** Everything that the snapshot sees ends at or before this position: it was asked for after the snapshot was taken. */
+  readonly position: Lsn
+  /** The server's start time. */
+  readonly startedAt: string
+  readonly inRecovery: boolean
+  readonly rows: ReadonlyMap<string, FilledRow>
+}
+
+export interface FilledRow {
+  readonly row: PackedRow
+  /** The transaction that wrote it, or a later one; 0 if it was long ago. It may be a subtransaction. */
+  readonly xmin: Xid8
+}
+
+/** FirstNormalTransactionId: lower ones stand for rows that everybody sees. */
+const FIRST_NORMAL_XID = 3
+
+/**
+ * One statement: the snapshot, the position, and the rows, so that they belong together. To be run in READ COMMITTED, where a statement's
+ * snapshot is taken when it has its locks: in a stricter one a query that has waited for an ALTER TABLE or TRUNCATE finds no rows.
+ *
+ * The join gives one row where there is none to be found. A standby can't tell its insert position; its answer is refused, but it is an answer.
+ */
+export function fillSql(mapping: TableMapping, format: RecordFormat, keys: readonly Buffer[]): Statement {
+  const columns = mapping.key.map(column => `t.${quoteIdentifier(mapping.columns[column]!.column)}`)
+  const texts = keys.map(key => keyTexts(mapping, format, key))
+  const [where, parameters] =
+    columns.length === 1
+      ? [`${columns[0]!} = ANY ($1)`, [arrayLiteral(texts.map(([text]) => text!))]]
+      : [`(${columns.join(', ')}) IN (${tuples(texts.length, columns.length)})`, texts.flat()]
+  return { sql: select(mapping, where), parameters }
+}
+
+export interface Statement {
+  readonly sql: string
+  readonly parameters: readonly string[]
+}
+
+function select(mapping: TableMapping, where: string): string {
+  return `SELECT s.*, t.xmin AS xmin, ${selectList(mapping)}
+  FROM (SELECT pg_current_snapshot() AS snapshot, pg_is_in_recovery() AS recovering, pg_postmaster_start_time() AS started,
+               CASE WHEN pg_is_in_recovery() THEN '0/0' ELSE pg_current_wal_insert_lsn() END AS position) AS s
+  LEFT JOIN ${quoteQualified(mapping.schema, mapping.table)} AS t ON ${where}`
+}
+
+/** `($1, $2), ($3, $4)`. */
+function tuples(rows: number, columns: number): string {
+  return Array.from({ length: rows }, (_, row) => {
+    const places = Array.from({ length: columns }, (_, column) => `$${row * columns + column + 1}`)
+    return `(${places.join(', ')})`
+  }).join(', ')
+}
+
+/** The key's values as PostgreSQL spells them. */
+function keyTexts({ key: columns }: TableMapping, format: RecordFormat, key: Buffer): string[] {
+  const view = new TupleView()
+  format.readKey(key, 0, view)
+  return columns.map(column => key.toString('utf8', view.starts[column], view.ends[column]))
+}
+
+function arrayLiteral(texts: readonly string[]): string {
+  return `{${texts.map(text => `"${text.replaceAll(/["\\]/g, '\\$&')}"`).join(',')}}`
+}
+
+export function readReply(
+  mapping: TableMapping,
+  format: RecordFormat,
+  answer: readonly TextRow[],
+): FillReply {
+  const [first] = answer
+  assert(first !== undefined, 'an outer join has a row')
+  const snapshot = SqlSnapshot.parse(first['snapshot']!)
+  const order = format.order(column => column)
+  const rows = new Map<string, FilledRow>()
+  for (const found of answer) {
+    const xmin = found['xmin']
+    if (xmin === null || xmin === undefined) continue
+    const view = tupleOfRow(mapping.columns.length, found)
+    const bytes = Buffer.allocUnsafe(format.measure(view, order, format.columns))
+    const ascii = format.write(view, order, format.columns, bytes, 0)
+    const isOld = Number(xmin) < FIRST_NORMAL_XID
+    rows.set(idOf(bytes.subarray(0, format.keyEnd(bytes, 0))), {
+      row: { bytes, ascii },
+      xmin: isOld ? (0n as Xid8) : snapshot.widen(Number(xmin)),
+    })
+  }
+  return {
+    snapshot,
+    position: parseLsn(first['position']!),
+    startedAt: first['started']!,
+    inRecovery: first['recovering'] === 't',
+    rows,
+  }
+}

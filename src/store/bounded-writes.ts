@@ -1,0 +1,107 @@
+import type { TupleView } from '../change/change.js'
+import { MemoryLimitError } from '../errors.js'
+import type { Address, CommitSeq } from './address.js'
+import type { RecordFormat } from './record.js'
+import type { PackedRow, Residency } from './residency.js'
+
+/** How a table writes, as far as its own changes go. */
+export interface TableWriter {
+  /** Writes a mark for this tuple's key: from this commit on nothing is known of it. @throws {MemoryLimitError} */
+  mark(key: TupleView, order: Int32Array, seq: CommitSeq): void
+  /** The new row, completed by its old tuple alone; null if that does not have its unchanged values. */
+  complete(
+    old: TupleView | null,
+    oldIsFull: boolean,
+    row: TupleView,
+    order: Int32Array,
+  ): { readonly view: TupleView; readonly order: Int32Array } | null
+  /** Writes the row as it is, whatever was there before. @throws {MemoryLimitError} */
+  put(row: TupleView, order: Int32Array, seq: CommitSeq): Address
+}
+
+/**
+ * Which changes of the stream a bounded table applies as any other does: those of keys that it knows. Each function says so, or deals with the
+ * change itself: a key of which nothing is known stays unknown, and a known key becomes unknown where a change does not say all of its row.
+ */
+export class BoundedWrites {
+  readonly #residency: Residency
+  readonly #format: RecordFormat
+  readonly #writer: TableWriter
+
+  constructor(residency: Residency, format: RecordFormat, writer: TableWriter) {
+    this.#residency = residency
+    this.#format = format
+    this.#writer = writer
+  }
+
+  admitsInsert(row: TupleView, order: Int32Array, seq: CommitSeq): boolean {
+    if (this.#residency.covers(row, order)) return true
+    // Before its insert there was no row, whoever asks.
+    this.#mark(row, order, seq, 'absent')
+    return false
+  }
+
+  admitsRemove(old: TupleView, oldIsFull: boolean, order: Int32Array, seq: CommitSeq): boolean {
+    if (this.#residency.covers(old, order)) return true
+    this.#mark(old, order, seq, oldIsFull ? 'row' : null)
+    return false
+  }
+
+  admitsUpdate(
+    old: TupleView | null,
+    oldIsFull: boolean,
+    row: TupleView,
+    order: Int32Array,
+    seq: CommitSeq,
+  ): boolean {
+    if (this.#residency.covers(old ?? row, order)) return true
+    const moved = old !== null && this.#hasKey(row, order) && !this.#format.sameKey(old, order, row, order)
+    this.#mark(old ?? row, order, seq, oldIsFull ? 'row' : null)
+    if (moved) this.#arrive(old, oldIsFull, row, order, seq)
+    return false
+  }
+
+  /** A row comes, under a new key, from one of which nothing is known. */
+  #arrive(old: TupleView, oldIsFull: boolean, row: TupleView, order: Int32Array, seq: CommitSeq): void {
+    if (!this.#residency.covers(row, order)) {
+      this.#mark(row, order, seq, 'absent')
+      return
+    }
+    const whole = this.#writer.complete(old, oldIsFull, row, order)
+    if (whole !== null) {
+      this.#writer.put(whole.view, whole.order, seq)
+      return
+    }
+    this.#residency.incomplete()
+    this.#residency.counts.uncovered++
+    this.#writer.mark(row, order, seq)
+  }
+
+  #hasKey(row: TupleView, order: Int32Array): boolean {
+    return this.#format.measure(row, order, this.#format.keyColumns) >= 0
+  }
+
+  /** `before` says what the tuple tells of the state before this change: that there was no row, all of the row, or nothing. */
+  #mark(tuple: TupleView, order: Int32Array, seq: CommitSeq, before: 'absent' | 'row' | null): void {
+    if (!this.#residency.wantsMark(seq)) return
+    try {
+      if (before !== null) {
+        const key = this.#pack(tuple, order, this.#format.keyColumns)
+        const row = before === 'row' ? this.#pack(tuple, order, this.#format.columns) : null
+        if (key !== null && (before === 'absent' || row !== null))
+          this.#residency.keepBefore(row, key.bytes, seq)
+      }
+      this.#writer.mark(tuple, order, seq)
+    } catch (error) {
+      if (!(error instanceof MemoryLimitError)) throw error
+      this.#residency.unmarked(seq)
+    }
+  }
+
+  #pack(tuple: TupleView, order: Int32Array, count: number): PackedRow | null {
+    const length = this.#format.measure(tuple, order, count)
+    if (length < 0) return null
+    const bytes = Buffer.allocUnsafe(length)
+    return { bytes, ascii: this.#format.write(tuple, order, count, bytes, 0) }
+  }
+}
