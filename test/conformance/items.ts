@@ -10,6 +10,7 @@ import {
   SetupError,
   type SetupProblem,
 } from '../../src/index.js'
+import { until } from '../support/cache.js'
 import { testDatabase } from '../support/servers.js'
 import { type Skip, skipUnlessInstalled } from './installed.js'
 
@@ -38,8 +39,11 @@ export async function placeFor(name: DecoderName, skip: Skip, encoding = 'UTF8')
   if (encoding === 'UTF8') return db
   const other = `${encoding.toLowerCase()}_${db.name}`
   await db.query(`create database ${other} encoding '${encoding}' locale 'C' template template0`)
-  // Its slots and sessions have to go before it can.
+  const slots = (): Promise<unknown[]> =>
+    db.query('select from pg_replication_slots where database = $1', [other])
   onTestFinished(async () => {
+    // A walsender, and its slot with it, leaves a moment after its client.
+    await until(async () => (await slots()).length === 0, 'the slots are gone')
     await db.query(`drop database ${other} with (force)`)
   })
   const url = new URL(db.url)
