@@ -92,6 +92,8 @@ export type {
   TableChange,
   TableDeclaration,
   TruncateChange,
+  Watch,
+  Watched,
   WaitOptions,
 } from './query/types.js'
 export type { Clock, Runtime, Timers } from './runtime.js'

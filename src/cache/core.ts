@@ -1,27 +1,22 @@
 import type pg from 'pg'
 import { formatLsn, LSN_ZERO, type Lsn } from '../change/lsn.js'
 import { type CacheError, ClosedError, NotReadyError } from '../errors.js'
-import { ChangeIterator } from '../feed/changes.js'
 import { ChangeFeed } from '../feed/feed.js'
 import { FreshnessGates, type OnTurn } from '../freshness/gates.js'
 import { type LogPages, positionColumns, readPosition, ServerPosition } from '../freshness/server-position.js'
 import { parseTimelineHistory, type TimelineHistory } from '../freshness/timeline.js'
 import { type Incarnation, type LogPosition, TokenCodec } from '../freshness/token.js'
 import { DatabaseReader, type RunQuery } from '../query/database.js'
-import { onlyAPart } from '../query/find.js'
 import { DatabaseGate } from '../query/gate.js'
 import type { LiveTable } from '../query/live.js'
 import { pinNewest, type ReadContext } from '../query/answer.js'
 import type { ScopeContext } from '../query/scope.js'
-import { rowFilter } from '../query/row-filter.js'
 import { CacheTable } from '../query/table.js'
 import type {
-  ChangesOptions,
   RequestScope,
   RunOptions,
   Snapshot,
   Table,
-  TableChange,
   TableDeclaration,
   WaitOptions,
 } from '../query/types.js'
@@ -30,10 +25,10 @@ import { type Connections, unlessAborted } from '../runtime.js'
 import { Store } from '../store/store.js'
 import { connectionsOf } from '../wire/connection.js'
 import { SessionPool } from '../wire/session-pool.js'
-import { toTableChange } from './changes.js'
 import { ownBounds } from './bounds.js'
 import { Deferred } from './deferred.js'
 import { type CacheEvents, Emitter } from './events.js'
+import { Followers } from './followers.js'
 import { type Generation, liveTable } from './generation.js'
 import type { CacheHealth, CacheState } from './health.js'
 import { asCacheError, Lifecycle } from './lifecycle.js'
@@ -60,6 +55,7 @@ export class CacheCore {
   readonly #gates: FreshnessGates
   readonly #events = new Emitter<CacheEvents>()
   readonly #feed: ChangeFeed<LiveTable>
+  readonly #followers: Followers
   readonly #codec: TokenCodec
   readonly #waits: TokenWaits
   readonly #snapshots: SnapshotKeeper
@@ -91,6 +87,13 @@ export class CacheCore {
       timers: runtime.timers,
     })
     this.#codec = new TokenCodec(options.tokenSecrets)
+    this.#followers = new Followers({
+      feed: this.#feed,
+      codec: this.#codec,
+      timers: runtime.timers,
+      closing: this.#closing.signal,
+      readable: () => this.#readable(),
+    })
     this.#waits = new TokenWaits(
       {
         runtime,
@@ -204,9 +207,10 @@ export class CacheCore {
       const bounds = ownBounds(mapping, this.#options)
       const own =
         bounds === null ? context : { ...context, ...bounds, gate: this.#gates.own(mapping.name, bounds) }
-      const facade: CacheTable<object> = new CacheTable<object>(liveTable(empty, mapping), own, options =>
-        this.#changes(number, facade.live, options),
-      )
+      const facade: CacheTable<object> = new CacheTable<object>(liveTable(empty, mapping), own, {
+        changes: options => this.#followers.changes(number, facade.live, options),
+        watch: (query, signal) => this.#followers.watch(number, facade.live, query, signal),
+      })
       this.#entries.set(mapping.declaration, { number, facade })
     }
     empty.fail(new NotReadyError())
@@ -407,42 +411,6 @@ export class CacheCore {
 
   #throwIfGone(): void {
     if (this.#gone !== null) throw this.#gone
-  }
-
-  #changes(
-    number: number,
-    live: LiveTable,
-    { where, since, signal }: ChangesOptions<object>,
-  ): AsyncIterableIterator<TableChange<object>> {
-    const { incarnation, store } = this.#readable()
-    if (live.table.failed !== null) throw live.table.failed
-    if (live.table.residency !== null) throw onlyAPart(live.mapping.name)
-    const subscription = this.#feed.subscribe({
-      table: number,
-      live,
-      midTransaction: store.writing,
-      ...(where === undefined ? {} : { filter: from => rowFilter(from, where) }),
-      ...(since === undefined ? {} : { since: this.#placeOf(since, incarnation) }),
-    })
-    return new ChangeIterator({
-      timers: this.#options.runtime.timers,
-      feed: this.#feed,
-      subscription,
-      toChange: (entry, from) =>
-        toTableChange(
-          entry,
-          from,
-          this.#codec.encode(this.#live?.incarnation ?? incarnation, entry.position),
-        ),
-      signal,
-      closing: this.#closing.signal,
-    })
-  }
-
-  /** Null for a token of another history, whose positions can't be compared with those that are held. @throws {TokenError} */
-  #placeOf(token: string, { systemId, timeline }: Incarnation): Lsn | null {
-    const place = this.#codec.decode(token)
-    return place.systemId === systemId && place.timeline === timeline ? place.lsn : null
   }
 
   get state(): CacheState {

@@ -1,7 +1,7 @@
 import { ClosedError } from '../errors.js'
 import type { Timers } from '../runtime.js'
 import type { ChangeFeed } from './feed.js'
-import type { FeedEntry, FeedTable } from './ring.js'
+import type { FeedTable } from './ring.js'
 import { MORE, type Subscription } from './subscription.js'
 
 /** A loop over what is there already never leaves the event loop a turn: after so many changes it does. */
@@ -12,7 +12,8 @@ export interface FollowOptions<Live extends FeedTable, Change> {
   readonly timers: Pick<Timers, 'yield'>
   readonly feed: ChangeFeed<Live>
   readonly subscription: Subscription<Live>
-  readonly toChange: (entry: FeedEntry, live: Live) => Change
+  /** What is next for the reader, null if there is nothing yet, or MORE. */
+  readonly read: () => Change | null | typeof MORE
   /** The reader's own; its abort ends the iteration quietly. */
   readonly signal: AbortSignal | undefined
   /** The cache's; its abort ends the iteration, with its reason if that is an error to report. */
@@ -69,14 +70,14 @@ export class ChangeIterator<Live extends FeedTable, Change> implements AsyncIter
         await timers.yield()
         continue
       }
-      const entry = subscription.read()
-      if (entry === MORE) {
+      const change = this.#read()
+      if (change === MORE) {
         this.#sinceTurn = CHANGES_PER_TURN
         continue
       }
-      if (entry !== null) {
+      if (change !== null) {
         this.#sinceTurn++
-        return { done: false, value: this.#changeOf(entry) }
+        return { done: false, value: change }
       }
       if (subscription.failure !== null) this.#finish(subscription.failure)
       else
@@ -90,9 +91,9 @@ export class ChangeIterator<Live extends FeedTable, Change> implements AsyncIter
     return { done: true, value: undefined }
   }
 
-  #changeOf(entry: FeedEntry): Change {
+  #read(): Change | null | typeof MORE {
     try {
-      return this.#options.toChange(entry, this.#options.subscription.live)
+      return this.#options.read()
     } catch (error) {
       // A loop that `next` rejects to does not call `return`.
       this.#finish()

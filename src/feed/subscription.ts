@@ -151,13 +151,18 @@ export class Subscription<Live extends FeedTable = FeedTable> {
     return offered !== undefined && offered < first
   }
 
-  #gapAtNewest(reason: GapReason): FeedEntry {
-    const { entries, live } = this.#history
+  /** Goes on with what comes after the newest entry. */
+  skip(): void {
     this.#gap = null
     this.#found = null
     this.#isTooSlow = false
     this.#offered.clear()
-    this.#at = entries.next
+    this.#at = this.#history.entries.next
+  }
+
+  #gapAtNewest(reason: GapReason): FeedEntry {
+    const { live } = this.#history
+    this.skip()
     return { record: { kind: 'gap', reason }, position: live.store.position, last: true }
   }
 }

@@ -19,6 +19,7 @@ import type {
   SnapshotTable,
   Table,
   TableChange,
+  Watched,
 } from './types.js'
 
 /** What a read takes beside its question. */
@@ -135,24 +136,26 @@ class AsyncReads<Row extends object> implements SessionTable<Row> {
   }
 }
 
+/** Opens what goes on after the call. */
+export interface TableFollowers<Row> {
+  readonly changes: (options: ChangesOptions<Row>) => AsyncIterableIterator<TableChange<Row>>
+  readonly watch: (query: object, signal: AbortSignal | undefined) => AsyncIterableIterator<Watched<Row>>
+}
+
 /** A table as it is now. */
 export class CacheTable<Row extends object> extends AsyncReads<Row> implements Table<Row> {
   readonly local: LocalTable<Row>
   readonly #source: { live: LiveTable }
   readonly #context: ReadContext
-  readonly #changes: (options: ChangesOptions<Row>) => AsyncIterableIterator<TableChange<Row>>
+  readonly #followers: TableFollowers<Row>
 
-  constructor(
-    live: LiveTable,
-    context: ReadContext,
-    changes: (options: ChangesOptions<Row>) => AsyncIterableIterator<TableChange<Row>>,
-  ) {
+  constructor(live: LiveTable, context: ReadContext, followers: TableFollowers<Row>) {
     const source = { live }
     super(source, context)
     this.local = new LocalTable<Row>(live, context.gate)
     this.#source = source
     this.#context = context
-    this.#changes = changes
+    this.#followers = followers
   }
 
   /** The generation that is read. */
@@ -182,7 +185,15 @@ export class CacheTable<Row extends object> extends AsyncReads<Row> implements T
 
   changes(options: ChangesOptions<Row> = {}): AsyncIterableIterator<TableChange<Row>> {
     checkOptions('changes', options, CHANGES_OPTIONS)
-    return this.#changes(options)
+    return this.#followers.changes(options)
+  }
+
+  // `never`: what comes back has the type that the interface's overloads say.
+  watch(query: object = {}): AsyncIterableIterator<never> {
+    const { signal, ...question } = query as { readonly signal?: AbortSignal }
+    const { gate } = this.#context
+    if (!gate.fresh) gate.pass()
+    return this.#followers.watch(question, signal) as AsyncIterableIterator<never>
   }
 }
 

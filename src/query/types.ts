@@ -1,6 +1,16 @@
 import type { Lsn } from '../change/lsn.js'
 import type { KeyValue, ReadOptions } from './read-options.js'
-import type { LocalQueries, Queries, SnapshotQueries, Where } from './query-types.js'
+import type {
+  LocalFindMany,
+  LocalQueries,
+  Omitting,
+  Property,
+  Queries,
+  Select,
+  SnapshotQueries,
+  Where,
+  Whole,
+} from './query-types.js'
 
 export type { KeyValue, ReadOptions }
 
@@ -116,6 +126,21 @@ export interface ChangesOptions<Row> {
   readonly signal?: AbortSignal
 }
 
+/** A query's answer, as of one commit. */
+export interface Watched<Row> {
+  /** Frozen, as its rows are. */
+  readonly rows: readonly Row[]
+  /** The commit's position: a token. */
+  readonly position: string
+  readonly lsn: Lsn
+}
+
+/** A query that is answered again and again. */
+export interface Watch<Row> extends LocalFindMany<Row> {
+  /** Ends the iteration. */
+  readonly signal?: AbortSignal
+}
+
 /** A table as of one commit. */
 export interface SnapshotTable<Row> extends SnapshotQueries<Row> {
   /** Synchronous reads, which never leave the process. */
@@ -161,10 +186,25 @@ export interface Table<Row> extends Omit<SnapshotTable<Row>, keyof SnapshotQueri
    * cache, gives up while it runs; a cache that is closed just ends it.
    */
   changes(options?: ChangesOptions<Row>): AsyncIterableIterator<TableChange<Row>>
+  /**
+   * The query's answer, as `local.findMany` gives it, and the next one after each commit that changes it. A reader that is slow gets one answer for
+   * all commits that have come meanwhile, and each is the state after one commit. Memory is asked again only when rows that `where` means were
+   * touched. Ends as `changes` does.
+   *
+   * @throws {QueryError} @throws {NotLocalError} if only PostgreSQL can answer: the call if `where` says so, else the loop. @throws {StaleError} if
+   * memory may be too old at the call: afterwards each answer says its commit. @throws {NotReadyError} @throws {MemoryLimitError} @throws {ClosedError}
+   */
+  watch(query?: Watch<Row> & Whole): AsyncIterableIterator<Watched<Row>>
+  watch<P extends Property<Row>>(
+    query: Watch<Row> & Select<Row, P>,
+  ): AsyncIterableIterator<Watched<Readonly<Pick<Row, P & keyof Row>>>>
+  watch<P extends Property<Row>>(
+    query: Watch<Row> & Omitting<Row, P>,
+  ): AsyncIterableIterator<Watched<Readonly<Omit<Row, P>>>>
 }
 
 /** A table as one session reads it: asynchronous reads, none of which goes back behind another one of the session. */
-export type SessionTable<Row> = Omit<Table<Row>, 'local' | 'changes' | 'prefetch' | 'evict'>
+export type SessionTable<Row> = Omit<Table<Row>, 'local' | 'changes' | 'watch' | 'prefetch' | 'evict'>
 
 /** All tables as of one commit. Release it with `using`, or `close()`: it keeps old row versions in memory. */
 export interface Snapshot extends Disposable {

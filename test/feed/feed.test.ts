@@ -3,6 +3,7 @@ import type { Lsn } from '../../src/change/lsn.js'
 import { ChangeIterator } from '../../src/feed/changes.js'
 import { ChangeFeed } from '../../src/feed/feed.js'
 import type { FeedEntry } from '../../src/feed/ring.js'
+import { MORE } from '../../src/feed/subscription.js'
 import { systemRuntime } from '../../src/runtime.js'
 import { Store } from '../../src/store/store.js'
 import type { TableStore } from '../../src/store/table.js'
@@ -125,11 +126,15 @@ describe('ChangeFeed', () => {
 
 describe('ChangeIterator', () => {
   function follow(feed: ChangeFeed, signal?: AbortSignal) {
+    const subscription = feed.subscribe({ table: 0, live: { table, store }, midTransaction: false })
     return new ChangeIterator({
       timers: systemRuntime.timers,
       feed,
-      subscription: feed.subscribe({ table: 0, live: { table, store }, midTransaction: false }),
-      toChange: shown,
+      subscription,
+      read: () => {
+        const entry = subscription.read()
+        return entry === null || entry === MORE ? entry : shown(entry)
+      },
       signal,
       closing: new AbortController().signal,
     })

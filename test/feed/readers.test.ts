@@ -4,6 +4,7 @@ import { ClosedError, InternalError, MemoryLimitError, NotReadyError } from '../
 import { ChangeIterator } from '../../src/feed/changes.js'
 import { ChangeFeed } from '../../src/feed/feed.js'
 import type { FeedEntry, FeedTable } from '../../src/feed/ring.js'
+import { MORE } from '../../src/feed/subscription.js'
 import { systemRuntime } from '../../src/runtime.js'
 import { Store } from '../../src/store/store.js'
 import type { TableStore } from '../../src/store/table.js'
@@ -53,7 +54,10 @@ function follow(
     timers,
     feed,
     subscription,
-    toChange,
+    read: () => {
+      const entry = subscription.read()
+      return entry === null || entry === MORE ? entry : toChange(entry)
+    },
     signal: undefined,
     closing: closing.signal,
   })
@@ -109,13 +113,21 @@ describe('a reader of changes', () => {
 
   test('leaves others their turn before it looks, so that nothing is published between a look and its answer', async () => {
     const feed = new ChangeFeed({ limitBytes: 2 ** 22, historyMs: 0, timers })
+    const subscription = feed.subscribe({
+      table: 0,
+      live: { table: tables[0]!, store },
+      midTransaction: false,
+    })
     const reader = new ChangeIterator({
       timers: {
         yield: async () => insert(feed, 0, Number(lsn)),
       },
       feed,
-      subscription: feed.subscribe({ table: 0, live: { table: tables[0]!, store }, midTransaction: false }),
-      toChange: ({ record, position }) => [record.kind, position, lsn],
+      subscription,
+      read: () => {
+        const entry = subscription.read()
+        return entry === null || entry === MORE ? entry : [entry.record.kind, entry.position, lsn]
+      },
       signal: undefined,
       closing: closing.signal,
     })
