@@ -39,7 +39,12 @@ export interface SetupProblem {
 }
 
 /** Kinds of problems that end by themselves: when another process goes, or a standby is promoted. */
-const PASSING_PROBLEMS: ReadonlySet<string> = new Set(['no-free-slot', 'no-free-sender', 'standby'])
+const PASSING_PROBLEMS: ReadonlySet<string> = new Set([
+  'no-free-slot',
+  'no-free-sender',
+  'standby',
+  'synchronous-standby',
+])
 
 /** The declared tables and the server do not fit: all problems found, in one error. */
 export class SetupError extends CacheError {
@@ -365,6 +370,25 @@ export class WaitTimeoutError extends CacheError {
   ) {
     super(
       `The cache did not reach the token's position within ${timeoutMs} ms. See cache.health() for how far behind it is.`,
+      options,
+    )
+  }
+}
+
+/**
+ * PostgreSQL does not show yet what memory has shown already: a commit waits for a synchronous standby. Its answer would take the reader back.
+ */
+export class BehindError extends CacheError {
+  readonly code = 'CACHE_BEHIND'
+  override readonly transient = true
+  constructor(
+    readonly table: string,
+    readonly timeoutMs: number,
+    options?: ErrorOptions,
+  ) {
+    super(
+      `Table ${table}: for ${timeoutMs} ms PostgreSQL did not show a commit that memory has shown already, since that commit waits for a synchronous ` +
+        'standby. Its answer would have gone back, so it was not given. See synchronous_standby_names and the standbys; reads from memory go on.',
       options,
     )
   }

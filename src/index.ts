@@ -12,6 +12,7 @@ export type { Isolation, Queryable, WriteOptions, Written } from './cache/write.
 export type { LoadProgress } from './apply/load.js'
 export { formatLsn, type Lsn, parseLsn } from './change/lsn.js'
 export {
+  BehindError,
   CacheError,
   ClosedError,
   ConnectionError,

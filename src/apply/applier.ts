@@ -192,7 +192,7 @@ export class Applier implements ChangeSink<BoundRelation> {
       this.#options.onAborted()
       return
     }
-    this.#store.publish(endLsn)
+    this.#store.publish(endLsn, this.#xid)
     if (this.#newest.length === XIDS_KEPT) this.#newest.shift()
     this.#newest.push(this.#xid)
     this.#log?.commit(endLsn)

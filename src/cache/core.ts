@@ -226,6 +226,7 @@ export class CacheCore {
     const { maxStalenessMs, onStale, onUnknown } = this.#options
     const run = this.#sessions!.run.bind(this.#sessions)
     return {
+      runtime: this.#options.runtime,
       gate: this.#gates.common,
       database: new DatabaseReader(this.#databaseGate, run, () => this.#pages),
       maxStalenessMs,

@@ -6,7 +6,7 @@ import { loadTables } from '../apply/load.js'
 import { type Lsn, normaliseInsertLsn } from '../change/lsn.js'
 import type { SqlSnapshot } from '../change/sql-snapshot.js'
 import { type Decoder, decoders } from '../decode/index.js'
-import { asError, ConnectionError, DivergedError } from '../errors.js'
+import { ConnectionError, DivergedError, SetupError, asError } from '../errors.js'
 import { tablesInOtherFiles } from '../freshness/files.js'
 import type { Incarnation } from '../freshness/token.js'
 import { type ProbeAnswer, Prober } from '../freshness/probe.js'
@@ -24,6 +24,7 @@ import { Store } from '../store/store.js'
 import type { SessionPool } from '../wire/session-pool.js'
 import { tightestMs } from './bounds.js'
 import { APPLICATION_NAME, type ResolvedOptions } from './options.js'
+import { synchronousStandby } from './standby-names.js'
 import { readFingerprint, relationsOf, type Setup } from './setup.js'
 
 /** Probes come at a third of the allowed staleness, and at most this far apart. */
@@ -84,8 +85,6 @@ export class Generation {
   #startedAt: string | null = null
   /** Aborts when the generation ends; null before it runs. */
   #until: AbortSignal | null = null
-  /** Whether that was said already. */
-  #isSynchronous = false
   #isDoubted = false
 
   private constructor(
@@ -315,8 +314,9 @@ export class Generation {
 
   /** What ends the generation although the stream says nothing. */
   #checkServer(answer: ProbeAnswer): void {
-    const { setup, options } = this.#context
+    const { setup } = this.#context
     this.#startedAt ??= answer.startedAt
+    this.store.recent.confirm(answer.snapshot)
     if (answer.inRecovery || answer.startedAt !== this.#startedAt)
       throw new ConnectionError(
         'lost',
@@ -330,12 +330,7 @@ export class Generation {
         setup.mappings.map(({ name }) => name).join(', '),
         'a table or the publication was changed in a way that the stream does not tell.',
       )
-    if (answer.synchronous && !this.#isSynchronous)
-      options.logger.error(
-        'The server counts this cache as a synchronous standby: commits wait for it, though it keeps nothing on disk. ' +
-          `Take "*" or "${APPLICATION_NAME}" out of synchronous_standby_names.`,
-      )
-    this.#isSynchronous = answer.synchronous
+    if (answer.synchronous) throw new SetupError([synchronousStandby])
     this.#filler?.confirm(answer.snapshot, answer.position)
   }
 

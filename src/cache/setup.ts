@@ -15,6 +15,7 @@ import { ensurePublication, narrowedTables } from '../wire/publication.js'
 import { pluginHasOption, temporarySlotName } from '../wire/slot.js'
 import type { SessionPool } from '../wire/session-pool.js'
 import type { ResolvedOptions } from './options.js'
+import { namesUs, synchronousStandby } from './standby-names.js'
 
 /** The declared tables, found and fit, and what has to be known of the server they are on. */
 export interface Setup {
@@ -29,6 +30,8 @@ export interface Setup {
   /** Which files they are in, if TRUNCATE has to be noticed by that; else null. */
   readonly files: string | null
 }
+
+const STANDBYS = `SELECT current_setting('synchronous_standby_names') AS standbys`
 
 /** The caller's own `pg`: its clients know its type parsers. */
 interface PoolInternals {
@@ -90,7 +93,9 @@ export async function prepare(
       session,
     })
     for (const warning of warnings) options.logger.warn(warning)
-    if (problems.length > 0) throw new SetupError(problems)
+    const [row] = await connection.query(STANDBYS)
+    const all = namesUs(row!['standbys']!) ? [...problems, synchronousStandby] : problems
+    if (all.length > 0) throw new SetupError(all)
     const publication = await publicationFor(connection, options.publication, mappings, decoder)
     const found = { mappings, server: catalog.server, publication }
     const withFiles = !decoder.truncate && !options.assumed.noTruncate

@@ -1,4 +1,5 @@
 import {
+  BehindError,
   type ClosedError,
   MemoryLimitError,
   NotLocalError,
@@ -13,10 +14,18 @@ import { isBeyond, type LogPosition } from '../freshness/token.js'
 import type { DatabaseReader, Fetched } from './database.js'
 import type { LiveTable } from './live.js'
 import type { ReadScope } from './scope.js'
+import { pause, type Runtime } from '../runtime.js'
 import type { ReadOptions, Snapshot, SnapshotTable, TableDeclaration, WaitOptions } from './types.js'
+
+/** How long a read waits for PostgreSQL to show what memory has shown, where it does not say. */
+const BEHIND_TIMEOUT_MS = 5_000
+/** Between two questions; usually such a commit waits for microseconds. */
+const BEHIND_RETRY_MS = 2
+const BEHIND_RETRY_MAX_MS = 200
 
 /** What the tables of one cache share. */
 export interface ReadContext {
+  readonly runtime: Runtime
   readonly gate: FreshnessGate
   readonly database: DatabaseReader
   readonly maxStalenessMs: number
@@ -80,7 +89,7 @@ export async function answer<Row extends object, T>(
   const floor = floorOf(context, options)
   const scope = context.scope()
   if (scope !== null) return answerInScope(context, scope, source, { options, floor }, question)
-  const askDatabase = (): Promise<T> => fromDatabase(context, source, floor, question)
+  const askDatabase = (): Promise<T> => fromDatabase(context, source, { options, floor }, question)
   const isHeld = (): boolean => source.live.table.failed === null
   const memory = await useOfMemory(context, options, floor, isHeld)
   if (memory === 'no') return askDatabase()
@@ -116,13 +125,51 @@ function floorOf({ session, positionOf }: ReadContext, { after }: ReadOptions): 
   return seen === null || isBeyond(wanted, seen) ? wanted : seen
 }
 
+/** What is asked of a read, and what it is to be at or after. */
+interface Asked {
+  readonly options: ReadOptions
+  readonly floor: LogPosition | null
+}
+
+/**
+ * PostgreSQL's answer, asked for again until it shows all that memory had shown of the table when it was sent. A commit is in the stream, and so
+ * in memory, once its record is written; other sessions see it when its synchronous standbys have it.
+ *
+ * @throws {BehindError} if that takes longer than the read may.
+ */
+async function notBehind<Row extends object, T>(
+  { runtime }: ReadContext,
+  source: TableSource,
+  { timeoutMs = BEHIND_TIMEOUT_MS, signal }: ReadOptions,
+  question: Question<Row, T>,
+): Promise<Fetched<T>> {
+  const { clock, timers } = runtime
+  const untilMs = clock.monotonicMs() + timeoutMs
+  for (let waitMs = BEHIND_RETRY_MS; ; waitMs = Math.min(waitMs * 2, BEHIND_RETRY_MAX_MS)) {
+    const { live } = source
+    const { recent } = live.store
+    const query = recent.sending()
+    try {
+      const fetched = await question.database(live)
+      const isBehind = recent.isAheadOf(fetched.snapshot, live.table)
+      recent.confirm(fetched.snapshot)
+      if (!isBehind) return fetched
+    } finally {
+      recent.answered(query)
+    }
+    if (clock.monotonicMs() + waitMs > untilMs) throw new BehindError(live.mapping.name, timeoutMs)
+    await pause(timers, waitMs, signal ?? new AbortController().signal)
+    signal?.throwIfAborted()
+  }
+}
+
 async function fromDatabase<Row extends object, T>(
   context: ReadContext,
   source: TableSource,
-  floor: LogPosition | null,
+  { options, floor }: Asked,
   question: Question<Row, T>,
 ): Promise<T> {
-  const { value, position } = await question.database(source.live)
+  const { value, position } = await notBehind(context, source, options, question)
   if (floor !== null) await context.mustCover(floor, position)
   context.session?.observe(position)
   return value
@@ -133,7 +180,7 @@ async function answerInScope<Row extends object, T>(
   context: ReadContext,
   scope: ReadScope,
   source: TableSource,
-  { options, floor }: { readonly options: ReadOptions; readonly floor: LogPosition | null },
+  { options, floor }: Asked,
   question: Question<Row, T>,
 ): Promise<T> {
   const { declaration, name } = source.live.mapping
@@ -149,7 +196,7 @@ async function answerInScope<Row extends object, T>(
     }
   else if (!mayAsk)
     throw new NotLocalError(name, 'request scope', 'The request reads PostgreSQL: see cache.run().')
-  const value = await fromDatabase(context, source, floor, question)
+  const value = await fromDatabase(context, source, { options, floor }, question)
   scope.databaseWasRead()
   return value
 }

@@ -1,3 +1,4 @@
+import { SqlSnapshot } from '../change/sql-snapshot.js'
 import { CacheError, DatabaseReadError } from '../errors.js'
 import { type LogPages, positionColumns, readPosition } from '../freshness/server-position.js'
 import type { LogPosition } from '../freshness/token.js'
@@ -28,6 +29,8 @@ export interface DatabaseTable {
 export interface Fetched<T> {
   readonly value: T
   readonly position: LogPosition
+  /** Which transactions it shows. */
+  readonly snapshot: SqlSnapshot
 }
 
 /** Reads that memory could not answer: ordinary parameterised SQL, with the same mapping and parsers, and never more than the gate lets through. */
@@ -46,12 +49,12 @@ export class DatabaseReader {
   async findByKey(table: DatabaseTable, key: unknown, signal?: AbortSignal): Promise<Fetched<object | null>> {
     const { mapping, keys, rows } = table
     const selection = { sql: selectByKey(mapping), parameters: keys.parameters(key) }
-    const { value, position } = await this.select(table, selection, signal)
+    const { value, ...at } = await this.select(table, selection, signal)
     const [row] = value
     return {
       value:
         row === undefined ? null : rows.read(rows.decode(tupleOfRow(mapping.columns.length, row), false)),
-      position,
+      ...at,
     }
   }
 
@@ -62,20 +65,20 @@ export class DatabaseReader {
     signal?: AbortSignal,
   ): Promise<Fetched<object[]>> {
     const { mapping, rows, finder } = table
-    const { value: found, position } = await this.select(table, selectSql(mapping, query), signal)
+    const { value: found, ...at } = await this.select(table, selectSql(mapping, query), signal)
     const { columns } = query
     if (columns === null) {
       const value = found.map(row => rows.read(rows.decode(tupleOfRow(mapping.columns.length, row), false)))
-      return { value, position }
+      return { value, ...at }
     }
     const projection = finder.projections.of(columns)
-    return { value: found.map(row => projection.read(tupleOfRow(columns.length, row), false)), position }
+    return { value: found.map(row => projection.read(tupleOfRow(columns.length, row), false)), ...at }
   }
 
   /** How many rows the condition holds for in PostgreSQL now. Throws as `select` does. */
   async count(table: DatabaseTable, where: Condition, signal?: AbortSignal): Promise<Fetched<number>> {
-    const { value, position } = await this.select(table, countSql(table.mapping, where), signal)
-    return { value: Number(value[0]!['c0']), position }
+    const { value, ...at } = await this.select(table, countSql(table.mapping, where), signal)
+    return { value: Number(value[0]!['c0']), ...at }
   }
 
   /**
@@ -96,6 +99,7 @@ export class DatabaseReader {
       return {
         value: answer.filter(row => row['found'] !== null),
         position: readPosition(answer[0]!, this.#pages()),
+        snapshot: SqlSnapshot.parse(answer[0]!['snapshot']!),
       }
     } catch (error) {
       signal?.throwIfAborted()
@@ -110,7 +114,7 @@ export class DatabaseReader {
  * a row even if the selection gives none; the selection's order stays, since there is one row to join it to.
  */
 function withPosition(sql: string): string {
-  return `SELECT place.*, answer.* FROM (SELECT ${positionColumns('pg_catalog.pg_current_wal_insert_lsn()')}) AS place
+  return `SELECT place.*, answer.* FROM (SELECT pg_catalog.pg_current_snapshot() AS snapshot, ${positionColumns('pg_catalog.pg_current_wal_insert_lsn()')}) AS place
     LEFT JOIN (SELECT true AS found, selected.* FROM (${sql}) AS selected) AS answer ON true`
 }
 

@@ -75,8 +75,8 @@ class AsyncReads<Row extends object> implements SessionTable<Row> {
       snapshot: async table =>
         found(await table.findUnique({ where, ...(signal === undefined ? {} : { signal }) })),
       database: async live => {
-        const { value, position } = await this.#context.database.findByKey(live, where, signal)
-        return { value: found(value), position }
+        const { value, ...at } = await this.#context.database.findByKey(live, where, signal)
+        return { value: found(value), ...at }
       },
       fill: async live => {
         const filled = await fillByKey(live, where, consistency === 'fresh', signal)

@@ -3,6 +3,7 @@ import { assert, type CacheError } from '../errors.js'
 import type { CommitSeq } from './address.js'
 import { MemoryAccount, MemoryBudget } from './memory.js'
 import { Readers } from './readers.js'
+import { RecentCommits } from './recent-commits.js'
 import { Snapshot } from './snapshot.js'
 import { type TableLayout, TableStore } from './table.js'
 
@@ -24,6 +25,8 @@ export interface StoreOptions {
 export class Store {
   readonly readers = new Readers()
   readonly tables: TableStore[] = []
+  /** Commits that queries may not show yet. */
+  readonly recent = new RecentCommits()
   readonly #budget: MemoryBudget
   readonly #options: StoreOptions
   #position: Lsn = LSN_ZERO
@@ -70,10 +73,14 @@ export class Store {
     return this.#pending
   }
 
-  /** Makes the transaction in progress visible: all of it, at once. The watermark moves last. */
-  publish(position: Lsn): void {
+  /** Makes the transaction in progress visible: all of it, at once. The watermark moves last. `xid` is what the stream calls it. */
+  publish(position: Lsn, xid?: number): void {
     const seq = this.#pending
     assert(seq !== 0 && position > this.#position, 'positions of published commits ascend')
+    if (xid !== undefined) {
+      const changed = this.tables.filter(table => table.isChanged(seq))
+      this.recent.add(xid, changed)
+    }
     for (const table of this.tables) table.publish(seq)
     this.#pending = 0
     this.#position = position

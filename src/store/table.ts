@@ -436,6 +436,11 @@ export class TableStore {
     return new DivergedError(this.layout.name, problem)
   }
 
+  /** Whether the transaction in progress has changed anything here. */
+  isChanged(seq: CommitSeq): boolean {
+    return this.#touched.length > 0 || this.#truncations.newest === seq
+  }
+
   /** Makes the transaction's writes part of the table; `seq` becomes visible right after. */
   publish(seq: CommitSeq): void {
     if (this.#failed !== null) return

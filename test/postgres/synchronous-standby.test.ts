@@ -1,0 +1,85 @@
+/** Commits that wait for a synchronous standby: PostgreSQL's own answers must not take a reader back, and we must never be that standby. */
+import { afterAll, beforeAll, expect, test } from 'vitest'
+import { BehindError, defineTable, openCache, SetupError } from '../../src/index.js'
+import { databaseOn, type OwnDatabase, poolOf, until } from '../support/cache.js'
+import { type PostgresServer, startPostgres } from '../support/postgres.js'
+
+let server: PostgresServer
+beforeAll(async () => {
+  server = await startPostgres()
+})
+afterAll(() => server[Symbol.asyncDispose]())
+
+const rows = defineTable<{ id: number; n: number }>({ name: 'rows' })
+const others = defineTable<{ id: number }>({ name: 'others' })
+const one = { where: { id: 1 } }
+
+async function given(): Promise<OwnDatabase> {
+  const db = await databaseOn(server)
+  await db.query('create table rows (id int primary key, n int); insert into rows values (1, 0)')
+  await db.query('create table others (id int primary key); insert into others values (1)')
+  return db
+}
+
+async function standbys(db: OwnDatabase, names: string): Promise<void> {
+  await db.query(`alter system set synchronous_standby_names = '${names}'`)
+  await db.query('select pg_reload_conf()')
+  await until(async () => {
+    const [row] = await db.query<{ names: string }>(
+      `select current_setting('synchronous_standby_names') as names`,
+    )
+    return row!.names === names
+  }, 'the setting is taken over')
+}
+
+test('a read that asks PostgreSQL does not go back behind what memory shows while a commit hangs', async () => {
+  const db = await given()
+  await using cache = await openCache({ pool: poolOf(db.url), entities: [rows, others] })
+  const table = cache.table(rows)
+  await db.query('set synchronous_commit = local')
+  await standbys(db, 'nosuch')
+  const writer = await db.connect()
+  try {
+    const hanging = writer.query('update rows set n = 7')
+    await until(() => table.local.get(1)?.n === 7, 'memory shows the commit')
+    expect((await db.query('select n from rows'))[0]).toEqual({ n: 0 })
+    const read = { ...one, maxStaleness: 0, timeoutMs: 100 }
+    await expect(table.findUnique(read)).rejects.toBeInstanceOf(BehindError)
+    await expect(cache.session().table(rows).findUnique(read)).rejects.toMatchObject({
+      code: 'CACHE_BEHIND',
+      table: 'public.rows',
+    })
+    // Others are not held up, and memory is read on.
+    expect(await cache.table(others).findUnique(read)).toEqual({ id: 1 })
+    expect((await table.findUnique(one))?.n).toBe(7)
+    const patient = table.findUnique({ ...one, maxStaleness: 0, timeoutMs: 20_000 })
+    await standbys(db, '')
+    expect((await patient)?.n).toBe(7)
+    await hanging
+    expect((await table.findUnique(read))?.n).toBe(7)
+  } finally {
+    await standbys(db, '')
+  }
+}, 60_000)
+
+test('a server that would take the cache for a standby is refused, before and while it streams, until that is mended', async () => {
+  const db = await given()
+  await db.query('set synchronous_commit = local')
+  const pool = poolOf(db.url)
+  await using cache = await openCache({ pool, entities: [rows], maxStaleness: 1_000 })
+  try {
+    await standbys(db, '*')
+    await until(() => cache.health().lastError instanceof SetupError, 'the stream is ended')
+    expect(cache.health().lastError).toMatchObject({ problems: [{ kind: 'synchronous-standby' }] })
+    await expect(openCache({ pool, entities: [rows] })).rejects.toMatchObject({
+      code: 'CACHE_SETUP',
+      problems: [{ kind: 'synchronous-standby' }],
+    })
+    // Asynchronous reads go on.
+    expect((await cache.table(rows).findUnique(one))?.n).toBe(0)
+    await standbys(db, '')
+    await until(() => cache.state === 'live', 'there is a new stream', 40_000)
+  } finally {
+    await standbys(db, '')
+  }
+}, 90_000)
