@@ -125,7 +125,8 @@ async function run(command: Command): Promise<void> {
 }
 
 function textOf(value: unknown): string {
-  return Array.isArray(value) && value.length === 0 ? 'nothing' : String(value)
+  if (Array.isArray(value)) return value.length === 0 ? 'nothing' : value.join(' and ')
+  return typeof value === 'object' ? JSON.stringify(value) : String(value)
 }
 
 try {

@@ -101,6 +101,7 @@ export class CacheCore {
         server: this.#serverPosition,
         askHistory: timeline => this.#askHistory(timeline),
         nudge: () => this.#live?.nudge(this.#closing.signal),
+        lookForUntold: () => this.#live?.lookForUntold() ?? null,
       },
       () => this.#live?.store.position ?? LSN_ZERO,
     )
@@ -275,8 +276,10 @@ export class CacheCore {
 
   #onProven(generation: Generation, askedMs: number): void {
     if (this.#gone !== null) return
-    if (generation === this.#live) this.#gates.prove(askedMs)
-    else if (this.#mayTakeOver(generation)) this.#takeOver(generation, askedMs)
+    if (generation === this.#live) {
+      this.#gates.prove(askedMs)
+      this.#waits.moved()
+    } else if (this.#mayTakeOver(generation)) this.#takeOver(generation, askedMs)
   }
 
   /** Within one history a reader must not go back: the new generation has to have come as far as the old one. */

@@ -261,6 +261,17 @@ export class Generation {
     }
   }
 
+  /**
+   * Null if the stream tells everything. Else resolves when what was committed before the call, and is not told, has been looked for: if there
+   * was any, nothing is proven of the tables any more. Rejects if that can't be found out now.
+   */
+  lookForUntold(): Promise<void> | null {
+    if (this.#context.setup.files === null) return null
+    return this.#prober.check().catch((error: unknown) => {
+      if (!this.#isDoubted) throw error
+    })
+  }
+
   /** Has the server flush what is committed but not sent: somebody waits for it. */
   nudge(signal: AbortSignal): void {
     this.#prober.nudge(signal)

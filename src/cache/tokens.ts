@@ -1,11 +1,11 @@
 import { LSN_MAX, type Lsn } from '../change/lsn.js'
-import { type ClosedError, TokenError, TokenLostError } from '../errors.js'
+import { type ClosedError, OverloadedError, TokenError, TokenLostError, WaitTimeoutError } from '../errors.js'
 import type { ServerPosition } from '../freshness/server-position.js'
 import type { TimelineHistory } from '../freshness/timeline.js'
 import { type Incarnation, isBeyond, type LogPosition } from '../freshness/token.js'
-import { PositionWaiters } from '../freshness/waiters.js'
+import { PositionWaiters, WAITERS_MAX } from '../freshness/waiters.js'
 import type { WaitOptions } from '../query/types.js'
-import type { Runtime } from '../runtime.js'
+import { type Runtime, unlessAborted } from '../runtime.js'
 
 const WAIT_DEFAULT_MS = 5_000
 /** How long a caller waits for a position before the server is asked to flush, if there is anything to flush. */
@@ -28,12 +28,16 @@ export interface TokenWaitsOptions {
   readonly askHistory: (timeline: number) => Promise<TimelineHistory>
   /** Has the server flush what it has not. */
   readonly nudge: () => void
+  /** Looks for what the stream of the tables that are read leaves out: see `Generation.lookForUntold`. */
+  readonly lookForUntold: () => Promise<void> | null
 }
 
 /** Callers that wait for the commit that a token names, across reloads and failovers. */
 export class TokenWaits {
   readonly #options: TokenWaitsOptions
   readonly #waiters: PositionWaiters
+  /** Has those who could not look for what is untold look again. */
+  readonly #again = new Set<() => void>()
   /** The history of one timeline, asked for once. */
   #history: { readonly timeline: number; readonly ends: Promise<TimelineHistory> } | null = null
 
@@ -43,7 +47,7 @@ export class TokenWaits {
   }
 
   get size(): number {
-    return this.#waiters.size
+    return this.#waiters.size + this.#again.size
   }
 
   /** @see Cache.waitFor */
@@ -54,14 +58,14 @@ export class TokenWaits {
     const { readable, runtime } = this.#options
     const { clock } = runtime
     const untilMs = clock.monotonicMs() + timeoutMs
+    const leftMs = (): number => Math.max(0, untilMs - clock.monotonicMs())
     for (;;) {
       const { incarnation, store } = readable()
       signal?.throwIfAborted()
       const lsn = isOf(incarnation, target) ? target.lsn : await this.#lsnIn(incarnation, target)
-      if (store.position >= lsn) return
       try {
-        await this.#wait(target, lsn, Math.max(0, untilMs - clock.monotonicMs()), signal)
-        return
+        if (store.position < lsn) await this.#wait(target, lsn, leftMs(), signal)
+        if (await this.#isAllTold(leftMs, signal)) return
       } catch (error) {
         if (!(error instanceof HistoryChanged)) throw error
       }
@@ -82,19 +86,26 @@ export class TokenWaits {
     if (!(await this.isIn(target, position))) throw beyondServer()
   }
 
-  /** The position has moved: those who waited for it go on. */
+  /** The position has moved, or something was proven: those who waited for it go on. */
   moved(): void {
     this.#waiters.moved()
+    this.#lookAgain()
   }
 
   /** Another history is read: positions of the one before mean nothing in it, so everybody looks again. */
   historyChanged(): void {
     this.#waiters.failAll(new HistoryChanged())
+    this.#lookAgain()
   }
 
   /** Nothing will move any more. */
   fail(error: ClosedError): void {
     this.#waiters.failAll(error)
+    this.#lookAgain()
+  }
+
+  #lookAgain(): void {
+    for (const again of this.#again) again()
   }
 
   /** Where a position of another history is in this one. @throws {TokenLostError} if it is not. @throws {TokenError} for another cluster's. */
@@ -129,6 +140,38 @@ export class TokenWaits {
     } finally {
       cancelNudge()
       cancelDoubt()
+    }
+  }
+
+  /**
+   * Where the stream leaves something out, to have reached a position is not to have all before it: that is looked for. If it can't be looked
+   * for now, as when the connection was lost, false comes when that may have changed.
+   *
+   * @throws {WaitTimeoutError} @throws {OverloadedError}
+   */
+  async #isAllTold(leftMs: () => number, signal?: AbortSignal): Promise<boolean> {
+    const looking = this.#options.lookForUntold()
+    if (looking === null) return true
+    if (this.#again.size >= WAITERS_MAX) throw new OverloadedError(this.#again.size)
+    let again: () => void = () => undefined
+    const waiting = new Promise<boolean>(resolve => {
+      again = () => resolve(false)
+    })
+    this.#again.add(again)
+    const timeoutMs = leftMs()
+    let cancel: (() => void) | undefined
+    const late = new Promise<never>((_resolve, reject) => {
+      cancel = this.#options.runtime.timers.after(timeoutMs, () => reject(new WaitTimeoutError(timeoutMs)))
+    })
+    const looked = looking.then(
+      () => true,
+      () => waiting,
+    )
+    try {
+      return await unlessAborted(Promise.race([looked, late]), signal)
+    } finally {
+      cancel?.()
+      this.#again.delete(again)
     }
   }
 

@@ -69,6 +69,7 @@ export class FreshnessGate {
   doubt(): void {
     this.#provenMs = Number.NEGATIVE_INFINITY
     this.fresh = false
+    this.#settle()
   }
 
   /** There is nothing to read, until `restart`: whoever tries gets this error, which tells more than an age would. */

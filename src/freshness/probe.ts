@@ -5,6 +5,7 @@ import type { Logger } from '../observe.js'
 import { pause, type QueryConnection, type Runtime } from '../runtime.js'
 import { FILES_SQL } from './files.js'
 import { fingerprintSql } from './fingerprint.js'
+import { SharedQuestion } from './shared-question.js'
 import { SpacedCheck } from './spaced-check.js'
 
 /** How long a probe waits for its position before it nudges the server, once. */
@@ -94,6 +95,8 @@ export class Prober {
   #asking = false
   #suspect: () => void = () => undefined
   #silent: () => void = () => undefined
+  #checkOnce: () => Promise<unknown> = notRunning
+  readonly #check = new SharedQuestion(() => this.#checkOnce())
   #nextNudgeMs = Number.NEGATIVE_INFINITY
   #nudging = false
   #nudgeAgain = false
@@ -108,26 +111,36 @@ export class Prober {
     const { runtime, intervalMs } = this.#options
     const ended = new AbortController()
     const until = AbortSignal.any([signal, ended.signal])
+    const judge = (error: unknown): void => this.#judge(error, signal, ended)
     const look = (): void => {
       if (this.#asking || until.aborted) return
       // While a proof waits for its position, which may take as long as a huge transaction, the server is watched all the same.
       const attempt = this.#proof === null ? this.prove(signal) : this.#askAndCheck(signal)
-      attempt.catch((error: unknown) => this.#judge(error, signal, ended))
+      attempt.catch(judge)
     }
     this.#suspect = look
-    const check = new SpacedCheck({
+    this.#checkOnce = async () => {
+      try {
+        return await this.#askAndCheck(until)
+      } catch (error) {
+        judge(error)
+        throw error
+      }
+    }
+    const silent = new SpacedCheck({
       runtime,
       everyMs: SILENT_CHECK_EVERY_MS,
       check: checked => this.#askAndCheck(checked),
-      onError: error => this.#judge(error, signal, ended),
+      onError: judge,
     })
-    this.#silent = () => check.want(until)
+    this.#silent = () => silent.want(until)
     while (!until.aborted) {
       look()
       await pause(runtime.timers, intervalMs, until)
     }
     this.#suspect = () => undefined
     this.#silent = () => undefined
+    this.#checkOnce = notRunning
     if (ended.signal.aborted) throw asError(ended.signal.reason)
   }
 
@@ -139,6 +152,11 @@ export class Prober {
   /** A commit has come that says nothing of our tables: what it may have done to them all the same is looked for now. */
   silent(): void {
     this.#silent()
+  }
+
+  /** Resolves when an answer that was asked for after the call has been checked. Rejects if there is none, or it is final. */
+  async check(): Promise<void> {
+    await this.#check.get()
   }
 
   /** One proof at a time, shared by all who ask for one: it may have begun before they asked. */
@@ -240,6 +258,10 @@ export class Prober {
     const wasNeeded = row!['flushed'] !== null
     this.#nextNudgeMs = clock.monotonicMs() + (wasNeeded ? NUDGE_EVERY_MS : NEEDLESS_NUDGE_EVERY_MS)
   }
+}
+
+function notRunning(): Promise<never> {
+  return Promise.reject(new Error('Nobody is asking the server any more.'))
 }
 
 /** The server understood the question and will never answer it (SQLSTATE class 42): a missing right, say. */

@@ -1,5 +1,6 @@
 import { normaliseInsertLsn, parseLsn } from '../change/lsn.js'
 import type { TextRow } from '../runtime.js'
+import { SharedQuestion } from './shared-question.js'
 import type { LogPosition } from './token.js'
 
 /** Sizes that say where a page of the log begins. */
@@ -26,33 +27,5 @@ export function readPosition(row: TextRow, pages: LogPages): LogPosition {
   }
 }
 
-/** The position up to which the server has written its log, asked once for all who want to know at the same time. */
-export class ServerPosition {
-  readonly #ask: () => Promise<LogPosition>
-  #asked: Promise<LogPosition> | null = null
-  /** For those who came after it was asked. */
-  #next: Promise<LogPosition> | null = null
-
-  constructor(ask: () => Promise<LogPosition>) {
-    this.#ask = ask
-  }
-
-  /** The position as of a time after the call. Rejects with what asking rejects with. */
-  get(): Promise<LogPosition> {
-    if (this.#asked === null) return this.#start()
-    this.#next ??= this.#asked
-      .catch(() => undefined)
-      .then(() => {
-        this.#next = null
-        return this.#start()
-      })
-    return this.#next
-  }
-
-  #start(): Promise<LogPosition> {
-    this.#asked = this.#ask().finally(() => {
-      this.#asked = null
-    })
-    return this.#asked
-  }
-}
+/** The position up to which the server has written its log. */
+export class ServerPosition extends SharedQuestion<LogPosition> {}

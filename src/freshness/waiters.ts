@@ -3,7 +3,7 @@ import { OverloadedError, WaitTimeoutError } from '../errors.js'
 import type { Timers } from '../runtime.js'
 
 /** More callers than this waiting at once are a leak or an overload. */
-const WAITERS_MAX = 100_000
+export const WAITERS_MAX = 100_000
 
 interface Waiter {
   readonly position: Lsn

@@ -103,6 +103,35 @@ describe.each(decodersThat(({ truncate }) => !truncate))('%s', decoder => {
     }
   })
 
+  test('a read after its token is not shown the old rows', async ({ skip }) => {
+    const { db, cache } = await opened(skip)
+    for (let round = 0; round < 3; round++) {
+      await db.query(`begin; truncate items; insert into others values (${round + 100}, 'beside'); commit`)
+      const after = await cache.token()
+      expect(await cache.table(items).findUnique({ where: { id: 1 }, after })).toBeNull()
+      await db.query(`insert into items values (1, 'round ${round}')`)
+      await equal({ db, cache })
+    }
+    const { token } = await cache.write(async client => {
+      await client.query('truncate items')
+    })
+    await cache.waitFor(token)
+    expect(unlessStale(() => cache.table(items).local.has(1)) ?? false).toBe(false)
+  })
+
+  test('a wait for a token outlasts a cut', async ({ skip }) => {
+    const { db, cache } = await opened(skip)
+    const token = await cache.token()
+    await db.query(`select pg_terminate_backend(pid) from pg_stat_activity
+      where backend_type = 'walsender' and datname = current_database()`)
+    // Its position has been reached, but nobody can say now whether there was a TRUNCATE before it.
+    await cache.waitFor(token, { timeoutMs: 30_000 })
+    await db.query('delete from items where id = 1')
+    await cache.waitFor(await cache.token(), { timeoutMs: 30_000 })
+    expect(unlessStale(() => cache.table(items).local.has(1)) ?? false).toBe(false)
+    await equal({ db, cache })
+  })
+
   test('VACUUM FULL causes a reload, unless nobody is said to truncate', async ({ skip }) => {
     const both = await opened(skip)
     await both.db.query('vacuum full items')
