@@ -1,0 +1,184 @@
+import { setImmediate as nextTurn } from 'node:timers/promises'
+import type { Lsn } from '../../src/change/lsn.js'
+import {
+  type Cache,
+  NotLocalError,
+  SnapshotMissError,
+  SnapshotTooOldError,
+  type Table,
+} from '../../src/index.js'
+import type { Random } from '../random.js'
+import type { Claim, Recorder } from './recorder.js'
+import { boundedItems, GROUPS, type Item, KEYS } from './schema.js'
+import { codeOf } from './writers.js'
+
+/** Keys that never have a row are read too. */
+const KEYS_READ = KEYS + 60
+
+const READS = { key: 40, fresh: 8, code: 14, group: 8, local: 20, snapshot: 14, evict: 14 }
+
+/** What the readers have to say for themselves. */
+export class Tally {
+  /** Reads of a snapshot that were answered. */
+  accepted = 0
+  /** Reads that were refused by name: what memory could not prove. */
+  refused = 0
+  readonly byKind: Record<string, number> = {}
+  readonly #claims: Claim[] = []
+
+  claim(kind: string, claim: Claim): void {
+    this.byKind[kind] = (this.byKind[kind] ?? 0) + 1
+    this.#claims.push(claim)
+  }
+
+  /** The claims made since the last time. */
+  take(): Claim[] {
+    return this.#claims.splice(0)
+  }
+}
+
+/** Reads at random: by key, unique key and group, what is there and what is not. */
+export class Reader {
+  /** The commit from which the read under way may be answered. */
+  since: Lsn
+  readonly #cache: Cache
+  readonly #table: Table<Item>
+  readonly #random: Random
+  readonly #tally: Tally
+
+  constructor(cache: Cache, random: Random, tally: Tally) {
+    this.#cache = cache
+    this.#table = cache.table(boundedItems)
+    this.#random = random
+    this.#tally = tally
+    this.since = this.#now()
+  }
+
+  async run(stop: AbortSignal): Promise<void> {
+    while (!stop.aborted) {
+      this.since = this.#now()
+      await this.#one()
+      if (this.#random.chance(0.2)) await nextTurn()
+    }
+  }
+
+  async #one(): Promise<void> {
+    const kind = this.#random.weighted(READS)
+    if (kind === 'evict') this.#table.evict(this.#key())
+    else if (kind === 'local') this.#local(this.#key())
+    else await this[kind]()
+  }
+
+  /** The newest visible commit. */
+  #now(): Lsn {
+    using snapshot = this.#cache.snapshot()
+    return snapshot.lsn
+  }
+
+  #key(): number {
+    return this.#random.between(1, KEYS_READ)
+  }
+
+  async key(): Promise<void> {
+    const id = this.#key()
+    const from = this.since
+    const answer = await this.#table.findUnique({ where: { id } })
+    this.#tally.claim('key', { ...keyClaim('findUnique', id), answer, from, to: this.#now() })
+    // What was filled is now covered, and stands for one known commit.
+    this.#local(id)
+  }
+
+  /** At least as new as the database was: its commit may not be visible yet. */
+  async fresh(): Promise<void> {
+    const id = this.#key()
+    const from = this.since
+    const answer = await this.#table.findUnique({ where: { id }, consistency: 'fresh' })
+    const token = await this.#cache.token()
+    await this.#cache.waitFor(token, { timeoutMs: 60_000 })
+    this.#tally.claim('fresh', { ...keyClaim('findUnique, fresh', id), answer, from, to: this.#now() })
+  }
+
+  async code(): Promise<void> {
+    const code = codeOf(this.#random)
+    const from = this.since
+    const answer = await this.#table.findUnique({ where: { code } })
+    this.#tally.claim('code', { ...codeClaim('findUnique', code), answer, from, to: this.#now() })
+  }
+
+  async group(): Promise<void> {
+    const grp = this.#random.below(GROUPS + 1)
+    const from = this.since
+    const answer = byKey(await this.#table.findMany({ where: { grp } }))
+    this.#tally.claim('group', { ...groupClaim('findMany', grp), answer, from, to: this.#now() })
+  }
+
+  #local(id: number): void {
+    let answer: Item | null
+    try {
+      answer = this.#table.local.get(id) ?? null
+    } catch (error) {
+      if (!(error instanceof NotLocalError)) throw error
+      this.#tally.refused++
+      return
+    }
+    const now = this.#now()
+    this.#tally.claim('local', { ...keyClaim('local.get', id), answer, from: now, to: now })
+  }
+
+  /** A few reads of one commit, with time in between for it to become an old one. */
+  async snapshot(): Promise<void> {
+    using snapshot = this.#cache.snapshot()
+    const table = snapshot.table(boundedItems)
+    const at = { from: snapshot.lsn, to: snapshot.lsn }
+    for (let left = this.#random.between(1, 4); left > 0; left--) {
+      try {
+        if (this.#random.chance(0.25)) {
+          const grp = this.#random.below(GROUPS + 1)
+          const answer = byKey(await table.findMany({ where: { grp } }))
+          this.#tally.claim('snapshot', { ...groupClaim('snapshot findMany', grp), answer, ...at })
+        } else {
+          const id = this.#key()
+          const answer = await table.findUnique({ where: { id } })
+          this.#tally.claim('snapshot', { ...keyClaim('snapshot findUnique', id), answer, ...at })
+        }
+        this.#tally.accepted++
+      } catch (error) {
+        if (!(error instanceof SnapshotMissError || error instanceof SnapshotTooOldError)) throw error
+        this.#tally.refused++
+        if (error instanceof SnapshotTooOldError) return
+      }
+      await nextTurn()
+    }
+  }
+}
+
+type Question = Pick<Claim, 'read' | 'truth' | 'keys'>
+
+function keyClaim(read: string, id: number): Question {
+  return { read: `${read} of key ${id}`, truth: (recorder, at) => recorder.at(id, at), keys: () => [id] }
+}
+
+function codeClaim(read: string, code: string): Question {
+  const keys = (recorder: Recorder): Iterable<number> => recorder.holders(code)
+  return {
+    read: `${read} of code ${code}`,
+    keys,
+    truth: (recorder, at) => rowsAt(recorder, keys(recorder), at).find(row => row.code === code) ?? null,
+  }
+}
+
+function groupClaim(read: string, grp: number): Question {
+  return {
+    read: `${read} of group ${grp}`,
+    keys: recorder => recorder.keys,
+    truth: (recorder, at) => byKey(rowsAt(recorder, recorder.keys, at).filter(row => row.grp === grp)),
+  }
+}
+
+function rowsAt(recorder: Recorder, keys: Iterable<number>, at: Lsn): Item[] {
+  return [...keys].flatMap(key => recorder.at(key, at) ?? [])
+}
+
+function byKey(rows: readonly Item[]): Item[] {
+  return rows.toSorted((a, b) => a.id - b.id)
+}

@@ -1,0 +1,159 @@
+/**
+ * Bounded tables under stress: many writers, constant eviction, readers by key, unique key and group; every answer is held against the history of
+ * each row, as a whole table's change stream tells it.
+ */
+import { setImmediate as nextTurn, setTimeout as delay } from 'node:timers/promises'
+import pg from 'pg'
+import { type Cache, openCache } from '../../src/index.js'
+import { openPool } from '../pool.js'
+import { Random } from '../random.js'
+import type { Decoder } from '../subject.js'
+import { Reader, Tally } from './readers.js'
+import { type Claim, isTrue, Recorder } from './recorder.js'
+import { boundedItems, boundedSchema } from './schema.js'
+import { write } from './writers.js'
+
+export interface BoundedOptions {
+  readonly databaseUrl: string
+  readonly seed: number
+  /** How many reads to check. */
+  readonly reads: number
+  readonly decoder: Decoder
+  /** Whether commits hang, every other 200 ms, on a synchronous standby that does not exist. */
+  readonly limbo: boolean
+}
+
+export interface BoundedResult {
+  readonly reads: number
+  readonly wrong: number
+  /** Reads of snapshots that were answered. */
+  readonly accepted: number
+  /** Reads that were refused by name. */
+  readonly refused: number
+  readonly commits: number
+  readonly changes: number
+  readonly byKind: Readonly<Record<string, number>>
+  readonly firstWrong: Claim | undefined
+}
+
+const WRITERS = 6
+const READERS = 8
+const STANDBY_TOGGLE_MS = 200
+/** Answers checked between two turns of the event loop. */
+const CHECKS_PER_TURN = 100
+
+/** Creates the table in an empty database, and reads until `reads` answers have been checked. */
+export async function runBounded(options: BoundedOptions): Promise<BoundedResult> {
+  const { databaseUrl, seed, decoder, limbo } = options
+  const random = new Random(seed)
+  const pool = openPool(databaseUrl, 4)
+  const crew = new Crew()
+  try {
+    await pool.query(boundedSchema)
+    await using recorder = await Recorder.open({ pool, decoder })
+    await using cache = await openCache({ pool, decoder, entities: [boundedItems] })
+    const tally = new Tally()
+    let commits = 0
+    for (let writer = 0; writer < WRITERS; writer++)
+      crew.add(async stop => {
+        commits += await withClient(databaseUrl, client =>
+          write(client, random.fork(writer + 1), writer, stop),
+        )
+      })
+    if (limbo) crew.add(stop => withClient(databaseUrl, client => toggleStandby(client, stop)))
+    const readers = Array.from(
+      { length: READERS },
+      (_, reader) => new Reader(cache, random.fork(100 + reader), tally),
+    )
+    for (const reader of readers) crew.add(stop => reader.run(stop))
+    const checked = await check(options.reads, { cache, recorder, tally, readers }, crew.stop)
+    await crew.end()
+    const { accepted, refused, byKind } = tally
+    return { ...checked, accepted, refused, commits, changes: recorder.changes, byKind }
+  } finally {
+    await crew.end().catch(() => undefined)
+    await pool.end()
+  }
+}
+
+/** Those who work until they are told to stop; the first that fails stops all. */
+class Crew {
+  readonly #stop = new AbortController()
+  readonly #members: Promise<void>[] = []
+
+  get stop(): AbortSignal {
+    return this.#stop.signal
+  }
+
+  add(work: (stop: AbortSignal) => Promise<void>): void {
+    const member = work(this.stop)
+    member.catch((error: unknown) => this.#stop.abort(error))
+    this.#members.push(member)
+  }
+
+  /** Tells all to stop; rejects with what the first one failed of. */
+  async end(): Promise<void> {
+    this.#stop.abort()
+    const ends = await Promise.allSettled(this.#members)
+    for (const end of ends) if (end.status === 'rejected') throw end.reason
+  }
+}
+
+interface Stage {
+  readonly cache: Cache
+  readonly recorder: Recorder
+  readonly tally: Tally
+  readonly readers: readonly Reader[]
+}
+
+async function check(
+  reads: number,
+  { cache, recorder, tally, readers }: Stage,
+  stop: AbortSignal,
+): Promise<Pick<BoundedResult, 'reads' | 'wrong' | 'firstWrong'>> {
+  let checked = 0
+  let wrong = 0
+  let firstWrong: Claim | undefined
+  while (checked < reads) {
+    stop.throwIfAborted()
+    const oldest = readers.reduce((min, { since }) => (since < min ? since : min), readers[0]!.since)
+    const claims = tally.take()
+    await recorder.reached(cache.position)
+    for (const claim of claims) {
+      if (!isTrue(recorder, claim)) {
+        wrong++
+        firstWrong ??= claim
+      }
+      if (++checked % CHECKS_PER_TURN === 0) await nextTurn()
+    }
+    recorder.forgetBefore(oldest)
+    await nextTurn()
+  }
+  return { reads: checked, wrong, firstWrong }
+}
+
+/** Puts commits into limbo: written, streamed, and visible to nobody, until the standby is not waited for any more. */
+async function toggleStandby(client: pg.Client, stop: AbortSignal): Promise<void> {
+  const set = async (standby: string): Promise<void> => {
+    await client.query(`alter system set synchronous_standby_names = '${standby}'`)
+    await client.query('select pg_reload_conf()')
+  }
+  try {
+    for (let hanging = true; !stop.aborted; hanging = !hanging) {
+      await set(hanging ? 'nosuch' : '')
+      await delay(STANDBY_TOGGLE_MS, undefined, { signal: stop }).catch(() => undefined)
+    }
+  } finally {
+    await set('')
+  }
+}
+
+async function withClient<T>(connectionString: string, work: (client: pg.Client) => Promise<T>): Promise<T> {
+  const client = new pg.Client({ connectionString })
+  await client.connect()
+  try {
+    return await work(client)
+  } finally {
+    await client.end()
+  }
+}
