@@ -6,6 +6,7 @@
 import { spawnSync } from 'node:child_process'
 import { parseArgs } from 'node:util'
 import { apply } from './apply.js'
+import { bounded } from './bounded.js'
 import { giant } from './giant.js'
 import { latency } from './latency.js'
 import { load } from './load.js'
@@ -14,7 +15,7 @@ import { read } from './read.js'
 import type { Benchmark, BenchmarkOptions, Figure } from './support/benchmark.js'
 import { table } from './support/report.js'
 
-const benchmarks: readonly Benchmark[] = [read, apply, load, memory, latency, giant]
+const benchmarks: readonly Benchmark[] = [read, apply, load, memory, latency, giant, bounded]
 
 const { values: given, positionals } = parseArgs({
   allowPositionals: true,
