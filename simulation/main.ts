@@ -22,6 +22,9 @@ const help = `Usage: npm run simulate -- [options]
                     Then changesHash is the same too. Otherwise, only what the decoder itself can't carry is left out
   --major N         Postgres ${MAJORS[0]} to ${MAJORS.at(-1)}; an embedded server of its own
                     (${decoderNames.map(name => `${name}: ${serverFor(name).major}`).join(', ')})
+  --break NAME      takes a protection away, to see that it is missed: ${Object.entries(scenarios)
+    .flatMap(([name, { breaks = [] }]) => (breaks.length === 0 ? [] : [`${name}: ${breaks.join(', ')}`]))
+    .join('; ')}
   --json            ends with one line of JSON
   --help            this text
 
@@ -36,6 +39,7 @@ interface Command {
   readonly portable: boolean
   readonly leaveOut: readonly Oddity[]
   readonly server: Required<Pick<PostgresOptions, 'major' | 'withDecoders'>>
+  readonly broken: string | undefined
   readonly json: boolean
 }
 
@@ -49,19 +53,23 @@ function readCommand(args: readonly string[]): Command | 'help' {
       decoder: { type: 'string', default: 'pgoutput' },
       portable: { type: 'boolean', default: false },
       major: { type: 'string' },
+      break: { type: 'string' },
       json: { type: 'boolean', default: false },
       help: { type: 'boolean', default: false },
     },
   })
   if (values.help) return 'help'
-  const { scenario, decoder, portable, json } = values
+  const { scenario, decoder, portable, break: broken, json } = values
   const known = scenarios[scenario]
   if (known === undefined) throw new UsageError(`--scenario is one of ${Object.keys(scenarios).join(', ')}.`)
   if (!isDecoder(decoder)) throw new UsageError(`--decoder is one of ${decoderNames.join(', ')}.`)
+  if (broken !== undefined && known.breaks?.includes(broken) !== true)
+    throw new UsageError(`--break is one of ${known.breaks?.join(', ') ?? 'none'} for this scenario.`)
   return {
     scenario,
     decoder,
     portable,
+    broken,
     leaveOut: !known.isOdd ? [] : portable ? oddities : notCarriedBy(decoder),
     json,
     server: serverOf(decoder, values.major),
@@ -93,7 +101,7 @@ function isDecoder(text: string): text is DecoderName {
 }
 
 async function run(command: Command): Promise<void> {
-  const { scenario, seed, steps, decoder, leaveOut, portable, json } = command
+  const { scenario, seed, steps, decoder, leaveOut, portable, broken, json } = command
   const { major } = command.server
   console.log(
     `Postgres ${major}, ${decoder}, ${scenario}: ${steps} ${scenarios[scenario]!.unit}, seed ${seed}`,
@@ -112,9 +120,10 @@ async function run(command: Command): Promise<void> {
     steps,
     decoder,
     leaveOut,
+    broken,
   })
   if (failure !== undefined) {
-    const again = `--scenario ${scenario} --seed ${seed} --steps ${steps} --decoder ${decoder} --major ${major}${portable ? ' --portable' : ''}`
+    const again = `--scenario ${scenario} --seed ${seed} --steps ${steps} --decoder ${decoder} --major ${major}${portable ? ' --portable' : ''}${broken === undefined ? '' : ` --break ${broken}`}`
     console.error(`MISMATCH with seed ${seed}. ${failure}\nTo see it again: npm run simulate -- ${again}`)
     process.exitCode = 1
   }

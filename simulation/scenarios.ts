@@ -1,4 +1,6 @@
 import { inspect } from 'node:util'
+import { breaks } from './bounded/breaks.js'
+import { runBounded } from './bounded/run.js'
 import type { DecoderName } from '../src/decode/index.js'
 import { openCacheSubject } from './cache-subject.js'
 import type { Oddity } from './decoders.js'
@@ -18,6 +20,8 @@ export interface ScenarioOptions {
   readonly decoder: DecoderName
   /** What a history is not to have. */
   readonly leaveOut: readonly Oddity[]
+  /** One of the scenario's `breaks`. */
+  readonly broken?: string | undefined
 }
 
 export interface ScenarioOutcome {
@@ -36,6 +40,8 @@ export interface Scenario {
   readonly isOdd: boolean
   /** What the server has to be set to. */
   readonly settings?: Readonly<Record<string, string>>
+  /** What can be broken on purpose, to see that it is found. */
+  readonly breaks?: readonly string[]
   run(options: ScenarioOptions): Promise<ScenarioOutcome>
 }
 
@@ -77,6 +83,20 @@ export const scenarios: Readonly<Record<string, Scenario>> = {
       return {
         report: { decoder, ...report },
         failure: report.partialReads > 0 ? 'Part of a transaction was seen.' : undefined,
+      }
+    },
+  },
+  bounded: {
+    summary: 'rows come and leave all the time; each answer must have been true at its commit',
+    unit: 'reads',
+    defaultSteps: 200_000,
+    isOdd: false,
+    breaks: Object.keys(breaks),
+    async run({ databaseUrl, seed, steps, decoder, broken }) {
+      const { firstWrong, ...report } = await runBounded({ databaseUrl, seed, reads: steps, decoder, broken })
+      return {
+        report: { seed, decoder, ...report },
+        failure: firstWrong && `Never true: ${inspect(firstWrong)}`,
       }
     },
   },

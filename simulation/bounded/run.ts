@@ -4,10 +4,12 @@
  */
 import { setImmediate as nextTurn, setTimeout as delay } from 'node:timers/promises'
 import pg from 'pg'
+import { FILL_RULES_OPTION } from '../../src/cache/options.js'
+import type { DecoderName } from '../../src/decode/index.js'
 import { type Cache, openCache } from '../../src/index.js'
 import { openPool } from '../pool.js'
 import { Random } from '../random.js'
-import type { Decoder } from '../subject.js'
+import { breaks } from './breaks.js'
 import { Reader, Tally } from './readers.js'
 import { type Claim, isTrue, Recorder } from './recorder.js'
 import { boundedItems, boundedSchema } from './schema.js'
@@ -18,9 +20,9 @@ export interface BoundedOptions {
   readonly seed: number
   /** How many reads to check. */
   readonly reads: number
-  readonly decoder: Decoder
-  /** Whether commits hang, every other 200 ms, on a synchronous standby that does not exist. */
-  readonly limbo: boolean
+  readonly decoder: DecoderName
+  /** One of `breaks`: the protection that is taken away. */
+  readonly broken?: string | undefined
 }
 
 export interface BoundedResult {
@@ -32,26 +34,40 @@ export interface BoundedResult {
   readonly refused: number
   readonly commits: number
   readonly changes: number
+  /** How often each kind of read was answered. */
   readonly byKind: Readonly<Record<string, number>>
   readonly firstWrong: Claim | undefined
 }
 
+/** Memory may be as old as a slow machine makes it: what is checked is at which commit an answer was true. */
+const MAX_STALENESS_MS = 60_000
 const WRITERS = 6
 const READERS = 8
 const STANDBY_TOGGLE_MS = 200
 /** Answers checked between two turns of the event loop. */
 const CHECKS_PER_TURN = 100
 
-/** Creates the table in an empty database, and reads until `reads` answers have been checked. */
+/**
+ * Creates the table in an empty database, and reads until `reads` answers have been checked. In the second half, commits hang on a synchronous
+ * standby that is not there, and do not, in turn.
+ */
 export async function runBounded(options: BoundedOptions): Promise<BoundedResult> {
-  const { databaseUrl, seed, decoder, limbo } = options
+  const { databaseUrl, reads, seed, decoder, broken } = options
   const random = new Random(seed)
   const pool = openPool(databaseUrl, 4)
   const crew = new Crew()
   try {
     await pool.query(boundedSchema)
     await using recorder = await Recorder.open({ pool, decoder })
-    await using cache = await openCache({ pool, decoder, entities: [boundedItems] })
+    await using cache = await openCache({
+      pool,
+      decoder,
+      entities: [boundedItems],
+      maxStaleness: MAX_STALENESS_MS,
+      // PostgreSQL's own answers are not what is put to the test.
+      onUnknown: 'throw',
+      ...(broken === undefined ? {} : { [FILL_RULES_OPTION]: breaks[broken]! }),
+    })
     const tally = new Tally()
     let commits = 0
     for (let writer = 0; writer < WRITERS; writer++)
@@ -60,16 +76,28 @@ export async function runBounded(options: BoundedOptions): Promise<BoundedResult
           write(client, random.fork(writer + 1), writer, stop),
         )
       })
-    if (limbo) crew.add(stop => withClient(databaseUrl, client => toggleStandby(client, stop)))
     const readers = Array.from(
       { length: READERS },
       (_, reader) => new Reader(cache, random.fork(100 + reader), tally),
     )
     for (const reader of readers) crew.add(stop => reader.run(stop))
-    const checked = await check(options.reads, { cache, recorder, tally, readers }, crew.stop)
+    const checks = new Checks({ cache, recorder, tally, readers }, crew.stop)
+    await checks.until(reads / 2)
+    crew.add(stop => withClient(databaseUrl, client => toggleStandby(client, stop)))
+    await checks.until(reads)
     await crew.end()
     const { accepted, refused, byKind } = tally
-    return { ...checked, accepted, refused, commits, changes: recorder.changes, byKind }
+    const { checked, wrong, firstWrong } = checks
+    return {
+      reads: checked,
+      wrong,
+      accepted,
+      refused,
+      commits,
+      changes: recorder.changes,
+      byKind,
+      firstWrong,
+    }
   } finally {
     await crew.end().catch(() => undefined)
     await pool.end()
@@ -106,30 +134,41 @@ interface Stage {
   readonly readers: readonly Reader[]
 }
 
-async function check(
-  reads: number,
-  { cache, recorder, tally, readers }: Stage,
-  stop: AbortSignal,
-): Promise<Pick<BoundedResult, 'reads' | 'wrong' | 'firstWrong'>> {
-  let checked = 0
-  let wrong = 0
-  let firstWrong: Claim | undefined
-  while (checked < reads) {
-    stop.throwIfAborted()
-    const oldest = readers.reduce((min, { since }) => (since < min ? since : min), readers[0]!.since)
-    const claims = tally.take()
-    await recorder.reached(cache.position)
-    for (const claim of claims) {
-      if (!isTrue(recorder, claim)) {
-        wrong++
-        firstWrong ??= claim
-      }
-      if (++checked % CHECKS_PER_TURN === 0) await nextTurn()
-    }
-    recorder.forgetBefore(oldest)
-    await nextTurn()
+/** Holds what was read against what was true. */
+class Checks {
+  checked = 0
+  wrong = 0
+  firstWrong: Claim | undefined
+  readonly #stage: Stage
+  readonly #stop: AbortSignal
+
+  constructor(stage: Stage, stop: AbortSignal) {
+    this.#stage = stage
+    this.#stop = stop
   }
-  return { reads: checked, wrong, firstWrong }
+
+  /** Goes on until so many answers have been checked. */
+  async until(reads: number): Promise<void> {
+    const { cache, recorder, tally, readers } = this.#stage
+    while (this.checked < reads) {
+      this.#stop.throwIfAborted()
+      // A read that is under way now will be claimed later.
+      const oldest = readers.reduce((min, { since }) => (since < min ? since : min), readers[0]!.since)
+      const claims = tally.take()
+      await recorder.reached(cache.position)
+      for (const claim of claims) await this.#check(claim)
+      recorder.forgetBefore(oldest)
+      await nextTurn()
+    }
+  }
+
+  async #check(claim: Claim): Promise<void> {
+    if (!isTrue(this.#stage.recorder, claim)) {
+      this.wrong++
+      this.firstWrong ??= claim
+    }
+    if (++this.checked % CHECKS_PER_TURN === 0) await nextTurn()
+  }
 }
 
 /** Puts commits into limbo: written, streamed, and visible to nobody, until the standby is not waited for any more. */

@@ -63,9 +63,9 @@ async function step(client: pg.ClientBase, random: Random): Promise<void> {
 
 /** An emptied table would give the readers nothing to be wrong about. */
 async function refill(client: pg.ClientBase, random: Random): Promise<void> {
-  const values = [random.between(2, 5), random.uint32()]
+  const values = [random.between(2, 5), random.uint32() | 0]
   await client.query(
-    `insert into items select g, 'r' || g, g % ${GROUPS}, $2::bigint, md5(g::text) || repeat('y', 2100)
+    `insert into items select g, 'r' || g, g % ${GROUPS}, $2::int, md5(g::text) || repeat('y', 2100)
      from generate_series(1, ${KEYS}, $1::int) g on conflict do nothing`,
     values,
   )
@@ -80,7 +80,7 @@ async function statement(client: pg.ClientBase, random: Random): Promise<void> {
       await client.query('update items set n = $2 where id = $1', [id, n])
       return
     case 'toasted':
-      await client.query(`update items set big = md5($2::text) || repeat('z', 2100) where id = $1`, [id, n])
+      await client.query(`update items set big = md5($2::int::text) || repeat('z', 2100) where id = $1`, [id, n])
       return
     case 'regroup':
       await client.query('update items set grp = $2 where id = $1', [id, random.below(GROUPS)])
@@ -90,7 +90,7 @@ async function statement(client: pg.ClientBase, random: Random): Promise<void> {
       return
     case 'insert':
       await client.query(
-        `insert into items values ($1, $2, $3, $4, md5($4::text) || repeat('w', 2100)) on conflict do nothing`,
+        `insert into items values ($1, $2, $3, $4::int, md5($4::int::text) || repeat('w', 2100)) on conflict do nothing`,
         [id, codeOf(random), random.below(GROUPS), n],
       )
       return
@@ -99,12 +99,12 @@ async function statement(client: pg.ClientBase, random: Random): Promise<void> {
       return
     case 'move':
       await client.query(
-        'update items set id = $2 where id = $1 and not exists (select from items where id = $2)',
+        'update items set id = $2::int where id = $1 and not exists (select from items where id = $2::int)',
         [id, other],
       )
       return
     case 'swap':
-      await client.query('update items set id = -$1 where id = $1', [id])
+      await client.query('update items set id = -$1::int where id = $1::int', [id])
       await client.query('update items set id = $1 where id = $2', [id, other])
       await client.query('update items set id = $1 where id = -$2::int', [other, id])
   }
