@@ -58,7 +58,7 @@ export class Reader {
     while (!stop.aborted) {
       this.since = this.#now()
       await this.#one()
-      if (this.#random.chance(0.2)) await nextTurn()
+      await nextTurn()
     }
   }
 
