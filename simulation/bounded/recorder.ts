@@ -94,7 +94,8 @@ export class Recorder implements AsyncDisposable {
         continue
       }
       const { old, new: next, lsn: from } = change
-      if (old !== null && old.id !== next?.id) this.#note(old.id, { from, row: null })
+      // Undefined for bounded tables alone: this one is whole.
+      if (old != null && old.id !== next?.id) this.#note(old.id, { from, row: null })
       if (next !== null) this.#note(next.id, { from, row: next })
     }
   }

@@ -48,7 +48,7 @@ const STANDBY_TOGGLE_MS = 200
 const CHECKS_PER_TURN = 100
 
 /**
- * Creates the table in an empty database, and reads until `reads` answers have been checked. In the second half, commits hang on a synchronous
+ * Creates the table in an empty database, and reads until `reads` answers have been checked, or one is found to be wrong. In the second half, commits hang on a synchronous
  * standby that is not there, and do not, in turn.
  */
 export async function runBounded(options: BoundedOptions): Promise<BoundedResult> {
@@ -147,10 +147,10 @@ class Checks {
     this.#stop = stop
   }
 
-  /** Goes on until so many answers have been checked. */
+  /** Goes on until so many answers have been checked, or one is found to be wrong. */
   async until(reads: number): Promise<void> {
     const { cache, recorder, tally, readers } = this.#stage
-    while (this.checked < reads) {
+    while (this.checked < reads && this.wrong === 0) {
       this.#stop.throwIfAborted()
       // A read that is under way now will be claimed later.
       const oldest = readers.reduce((min, { since }) => (since < min ? since : min), readers[0]!.since)

@@ -80,7 +80,10 @@ async function statement(client: pg.ClientBase, random: Random): Promise<void> {
       await client.query('update items set n = $2 where id = $1', [id, n])
       return
     case 'toasted':
-      await client.query(`update items set big = md5($2::int::text) || repeat('z', 2100) where id = $1`, [id, n])
+      await client.query(`update items set big = md5($2::int::text) || repeat('z', 2100) where id = $1`, [
+        id,
+        n,
+      ])
       return
     case 'regroup':
       await client.query('update items set grp = $2 where id = $1', [id, random.below(GROUPS)])
