@@ -106,14 +106,14 @@ export class LiveUpdates {
   }
 
   async #onFollower(change: TableChange<Row>): Promise<void> {
-    if (change.kind === 'gap' || change.kind === 'truncate') return this.#reloadAll(change)
-    const row = change.new ?? change.old!
+    const row = rowOf(change)
+    if (row === null) return this.#reloadAll(change)
     for (const connection of this.#of(row)) await this.#sendUnread(connection, Number(row['document_id']))
   }
 
   async #onPermission(change: TableChange<Row>): Promise<void> {
-    if (change.kind === 'gap' || change.kind === 'truncate') return this.#reloadAll(change)
-    const row = change.new ?? change.old!
+    const row = rowOf(change)
+    if (row === null) return this.#reloadAll(change)
     for (const connection of this.#of(row))
       send(connection, 'reload', { documentId: Number(row['document_id']) })
   }
@@ -133,9 +133,15 @@ export class LiveUpdates {
 
   /** An update or a deletion of comments is rare here, and a gap is too: everything is read again. */
   async #reloadAll(change: TableChange<Row>): Promise<void> {
-    const documentId = 'old' in change && change.old !== null ? Number(change.old['document_id']) : null
+    const row = rowOf(change)
+    const documentId = row === null ? null : Number(row['document_id'])
     for (const connection of this.#connections) send(connection, 'reload', { documentId })
   }
+}
+
+/** The row that has changed, or that was deleted; null if the change names none. */
+function rowOf(change: TableChange<Row>): Row | null {
+  return 'new' in change ? (change.new ?? change.old ?? null) : null
 }
 
 function send<Name extends keyof Events>({ response }: Connection, name: Name, data: Events[Name]): void {
