@@ -100,4 +100,4 @@ export async function openCache(options: OpenCacheOptions): Promise<Cache> {
   return core
 }
 
-export type { CacheHealth, CacheState, TableHealth } from './cache/core.js'
+export type { BoundedHealth, CacheHealth, CacheState, TableHealth } from './cache/core.js'

@@ -1,4 +1,5 @@
 export {
+  type BoundedHealth,
   type Cache,
   type CacheHealth,
   type CacheState,
@@ -47,7 +48,7 @@ export type { Keep, Naming, TableOptions } from './mapping/declaration.js'
 export { Column, type ColumnOptions, Index, PrimaryKey, ReplicatedTable } from './mapping/decorators.js'
 export { type DefinedTable, defineTable, type TableDefinition } from './mapping/define-table.js'
 export { setupSql, type SetupSqlOptions } from './mapping/setup-sql.js'
-export type { Logger } from './observe.js'
+export type { EvictEvent, FillEvent, Logger } from './observe.js'
 export type {
   Count,
   CountInSnapshot,

@@ -1,3 +1,4 @@
+import { channel } from 'node:diagnostics_channel'
 import { asError } from './errors.js'
 
 /** Where the cache says what it does; silent unless given. pino, winston and console fit. */
@@ -7,6 +8,26 @@ export interface Logger {
   warn(message: string): void
   error(message: string): void
 }
+
+/** A query of a bounded table was answered. */
+export interface FillEvent {
+  /** `schema.table`. */
+  readonly table: string
+  readonly keys: number
+  readonly rows: number
+}
+
+/** A key of a bounded table has left memory. */
+export interface EvictEvent {
+  /** `schema.table`. */
+  readonly table: string
+  /** Too many rows, too many bytes, too many absent keys, or `evict()`. */
+  readonly cause: 'rows' | 'bytes' | 'absent' | 'call'
+}
+
+/** For `node:diagnostics_channel`: each message is a `FillEvent`, or an `EvictEvent`. Nothing of a row or key is in one. */
+export const fillChannel = channel('walcache:fill')
+export const evictChannel = channel('walcache:evict')
 
 const nothing = (): void => undefined
 

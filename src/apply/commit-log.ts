@@ -36,6 +36,8 @@ export class CommitLog {
   #first = 0
   #number = 0
   #confirmed = 0
+  /** Entries before this one have been shortened. */
+  #wholeFrom = 1
   #pending: PendingEntry | null = null
   #xidReference: Xid8
   readonly #limits: { changes: number; bytes: number }
@@ -91,7 +93,11 @@ export class CommitLog {
   }
 
   truncate(table: TableStore): void {
-    this.#changesOf(table)?.truncate()
+    const changes = this.#changesOf(table)
+    if (changes === null) return
+    const before = changes.bytes
+    changes.truncate()
+    this.#grow(changes.bytes - before)
   }
 
   #changesOf(table: TableStore): TableChanges | null {
@@ -101,6 +107,7 @@ export class CommitLog {
     if (changes === undefined) {
       changes = new TableChanges(table.format)
       pending.tables.set(table, changes)
+      this.#grow(changes.bytes)
     }
     return changes
   }
@@ -120,6 +127,11 @@ export class CommitLog {
       const ownChanges = own.reduce((sum, table) => sum + table.changes, 0)
       if (ownBytes * 2 > bytes || ownChanges * 2 > changes) this.#degrade(this.#pending.tables)
     }
+    for (; this.#wholeFrom <= this.#number && isFull(); this.#wholeFrom++) {
+      const entry = this.#entries[this.#first + this.#wholeFrom - this.#firstNumber]
+      if (entry !== undefined) this.#degrade(entry.tables)
+    }
+    // Even the sets of keys are too many: which tables were changed has to do.
     for (let at = this.#first; at < this.#entries.length && isFull(); at++)
       this.#degrade(this.#entries[at]!.tables)
   }

@@ -2,6 +2,7 @@ import type { Lsn } from '../change/lsn.js'
 import type { SqlSnapshot } from '../change/sql-snapshot.js'
 import type { Xid8 } from '../change/xid.js'
 import { asError, CacheError, ConnectionError, DatabaseReadError } from '../errors.js'
+import { type FillEvent, fillChannel } from '../observe.js'
 import type { QueryConnection, TextRow, Timers } from '../runtime.js'
 import type { CommitSeq } from '../store/address.js'
 import type { PackedRow } from '../store/residency.js'
@@ -264,6 +265,12 @@ export class Filler {
     }
     const reply = { ...read, position: this.#options.normalise(read.position) }
     fills.counts.queries++
+    if (fillChannel.hasSubscribers)
+      fillChannel.publish({
+        table: mapping.name,
+        keys: batch.keys.size,
+        rows: reply.rows.size,
+      } satisfies FillEvent)
     this.confirm(reply.snapshot, reply.position)
     if (!this.#isSettled) {
       for (const fill of batch.keys.values()) this.#again(fills, batch, fill, AGAIN_AFTER_MS)

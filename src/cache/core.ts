@@ -25,6 +25,7 @@ import { type Connections, unlessAborted } from '../runtime.js'
 import { Store } from '../store/store.js'
 import { connectionsOf } from '../wire/connection.js'
 import { SessionPool } from '../wire/session-pool.js'
+import { tableHealth } from './table-health.js'
 import { ownBounds } from './bounds.js'
 import { Deferred } from './deferred.js'
 import { type CacheEvents, Emitter } from './events.js'
@@ -426,13 +427,7 @@ export class CacheCore {
   }
 
   health(): CacheHealth {
-    const tables = [...this.#entries.values()].map(({ facade: { live } }) => ({
-      name: live.mapping.name,
-      rows: live.table.failed === null ? live.table.sizeAt(live.store.visible) : 0,
-      bytes: live.table.bytes,
-      decodedRows: live.table.decoded.size,
-      failed: live.table.failed,
-    }))
+    const tables = [...this.#entries.values()].map(({ facade }) => tableHealth(facade.live))
     return {
       state: this.state,
       stalenessMs: this.staleness(),
@@ -487,4 +482,4 @@ function readsAtOnce({ gateRunning, connections }: ResolvedOptions): number {
   return Math.min(gateRunning, connections - 1)
 }
 
-export type { CacheHealth, CacheState, TableHealth } from './health.js'
+export type { BoundedHealth, CacheHealth, CacheState, TableHealth } from './health.js'

@@ -16,6 +16,43 @@ export interface TableHealth {
   readonly decodedRows: number
   /** Why it is not answered from memory, or null. */
   readonly failed: CacheError | null
+  /** What a bounded table has done since it was opened or loaded anew; null for a whole one. */
+  readonly bounded: BoundedHealth | null
+}
+
+export interface BoundedHealth {
+  /** Keys that are known to be absent. */
+  readonly absentKeys: number
+  /** Bytes of what is held for snapshots, or for commits that are being applied, only. */
+  readonly residueBytes: number
+  /** Reads by key of rows that were in memory, of keys known to be absent, and of keys of which nothing was known. */
+  readonly hits: number
+  readonly absentHits: number
+  readonly misses: number
+  /** Queries that were answered, the keys that they were about, and the rows among those. */
+  readonly fills: number
+  readonly filledKeys: number
+  readonly filledRows: number
+  /** Rows that could be kept before the stream had come as far as the query, since their last writer was published. */
+  readonly rowsWithoutWait: number
+  /** Queries whose answer was held back for its commit, and how often the server was asked to flush for that. */
+  readonly waits: number
+  readonly nudges: number
+  /** Keys whose answer was not kept, since they were evicted meanwhile or the stream was lost. */
+  readonly cancelled: number
+  /** Keys that had to be asked for once more, since a commit in the log did not say all of the row. */
+  readonly askedAgain: number
+  readonly failedFills: number
+  /** What left, and why: too many rows, too many bytes, absent keys for other absent keys, `evict()`, changes that left a row incomplete or too large. */
+  readonly evictions: {
+    readonly rows: number
+    readonly bytes: number
+    readonly absent: number
+    readonly call: number
+    readonly uncovered: number
+  }
+  /** Rows that were given but not kept, since they were too large. */
+  readonly bypassed: number
 }
 
 export interface CacheHealth {

@@ -1,5 +1,6 @@
 import type { TupleView } from '../change/change.js'
 import { MemoryLimitError } from '../errors.js'
+import { type EvictEvent, evictChannel } from '../observe.js'
 import { type Address, type CommitSeq, NONE, type RowId } from './address.js'
 import type { Chains } from './chains.js'
 import type { Readers } from './readers.js'
@@ -68,6 +69,7 @@ export class Residency {
     uncovered: 0,
     bypassed: 0,
   }
+  readonly #name: string
   readonly #chains: Chains
   readonly #format: RecordFormat
   readonly #readers: Readers
@@ -88,9 +90,10 @@ export class Residency {
 
   constructor(
     bounds: Bounds,
-    parts: { chains: Chains; format: RecordFormat; readers: Readers; truncations: Truncations },
+    parts: { name: string; chains: Chains; format: RecordFormat; readers: Readers; truncations: Truncations },
     host: ResidencyHost,
   ) {
+    this.#name = parts.name
     this.#chains = parts.chains
     this.#format = parts.format
     this.#readers = parts.readers
@@ -311,6 +314,7 @@ export class Residency {
     if (why === 'rows') this.counts.evictedForRows++
     else if (why === 'bytes') this.counts.evictedForBytes++
     else this.counts.evictedAbsent++
+    this.#tell(why)
     this.#uncover(row)
   }
 
@@ -321,7 +325,12 @@ export class Residency {
     this.#recency.forget(row)
     this.#uncover(row)
     this.counts.evictedByCall++
+    this.#tell('call')
     return true
+  }
+
+  #tell(cause: EvictEvent['cause']): void {
+    if (evictChannel.hasSubscribers) evictChannel.publish({ table: this.#name, cause } satisfies EvictEvent)
   }
 
   /** The row is in no list any more: it goes, unless a snapshot sees it, or the transaction in progress has written it, which settles it again. */

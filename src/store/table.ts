@@ -107,7 +107,13 @@ export class TableStore {
     const chains = this.#chains
     const residency = new Residency(
       bounds,
-      { chains, format: this.format, readers: this.#readers, truncations: this.#truncations },
+      {
+        name: this.layout.name,
+        chains,
+        format: this.format,
+        readers: this.#readers,
+        truncations: this.#truncations,
+      },
       {
         isDecoded: head => chains.slab.has(head, DECODED) && this.decoded.has(this.#decodedKey(head)),
         dropDecoded: head => {

@@ -1,0 +1,476 @@
+/** What may happen between a query and the change stream, step by step: each of these gave wrong rows to a simpler way of filling a cache. */
+import { describe, expect, test } from 'vitest'
+import { Applier } from '../../src/apply/applier.js'
+import { CommitLog } from '../../src/apply/commit-log.js'
+import { Filler } from '../../src/apply/fill.js'
+import { FILL_RULES, type FillRules } from '../../src/apply/fill-rules.js'
+import { liveTable } from '../../src/cache/generation.js'
+import { formatLsn, type Lsn } from '../../src/change/lsn.js'
+import { SqlSnapshot } from '../../src/change/sql-snapshot.js'
+import { UNCHANGED } from '../../src/change/change.js'
+import type { Xid8 } from '../../src/change/xid.js'
+import { ConnectionError, DatabaseReadError, NotLocalError, SnapshotMissError } from '../../src/errors.js'
+import { silentLogger } from '../../src/observe.js'
+import { evict, fillByKey, fillInSnapshot } from '../../src/query/fill.js'
+import { type LiveTable, lookUp } from '../../src/query/live.js'
+import type { QueryConnection, TextRow } from '../../src/runtime.js'
+import { Store } from '../../src/store/store.js'
+import { mappingOf, relationOf } from '../support/table.js'
+import { type TupleValue, tupleOf } from '../support/tuple.js'
+import { VirtualRuntime } from '../support/virtual-runtime.js'
+
+type Values = readonly [id: string, val: string, big: string]
+
+interface Reply {
+  readonly snapshot: string
+  readonly position: number
+  /** Rows with the transaction that wrote them. */
+  readonly rows?: readonly (readonly [xmin: number, ...Values])[]
+  readonly recovering?: boolean
+  readonly started?: string
+}
+
+/** A query that was sent, to be answered by the test. */
+interface Asked {
+  readonly keys: string
+  reply(reply: Reply): Promise<void>
+  fail(error: Error): Promise<void>
+}
+
+const tick = (): Promise<void> => new Promise(resolve => setImmediate(resolve))
+
+/** A bounded table, its stream and its queries, in the test's hands. The visible state begins at position 0x100. */
+function open(rules: FillRules = FILL_RULES, slotSnapshot = '1:1:') {
+  const runtime = new VirtualRuntime()
+  const store = new Store({ limitBytes: 2 ** 26, tableLimitBytes: 2 ** 26, hashSeed: 1 })
+  const mapping = {
+    ...mappingOf('items', ['id', 'val', 'big'], ['id']),
+    keep: { maxRows: 10, maxBytes: null },
+  }
+  const whole = liveTable(store, mapping)
+  const log = new CommitLog(1n as Xid8)
+  const asked: Asked[] = []
+  let nudges = 0
+  const filler = new Filler({
+    log,
+    timers: runtime.timers,
+    waitMs: 100,
+    position: () => store.position,
+    visible: () => store.visible,
+    startedAt: () => 'start',
+    normalise: position => position,
+    nudge: () => void nudges++,
+    suspect: () => undefined,
+    slotSnapshot: SqlSnapshot.parse(slotSnapshot),
+    rules,
+    run: <T>(work: (session: QueryConnection) => Promise<T>): Promise<T> =>
+      work({
+        query: (sql: string, parameters: readonly string[] = []) =>
+          sql.startsWith('SELECT s.*')
+            ? new Promise<TextRow[]>((resolve, reject) => {
+                asked.push({
+                  keys: parameters.join(' '),
+                  reply: async given => {
+                    resolve(textRows(given))
+                    await tick()
+                  },
+                  fail: async error => {
+                    reject(error)
+                    await tick()
+                  },
+                })
+              })
+            : Promise.resolve([]),
+      } as unknown as QueryConnection),
+  })
+  const live: LiveTable = { ...whole, filler }
+  const applier = new Applier({
+    store,
+    tables: [live],
+    runtime,
+    sliceMs: 5,
+    logger: silentLogger,
+    log,
+    onPosition: () => filler.moved(),
+    onAborted: () => filler.moved(),
+  })
+  store.begin()
+  store.publish(0x100n as Lsn)
+  const relation = relationOf(mapping)
+  const bound = applier.relation(relation)!
+  const tuple = (values: readonly TupleValue[]) => tupleOf(...values)
+  return {
+    runtime,
+    store,
+    live,
+    log,
+    filler,
+    asked,
+    nudges: () => nudges,
+    begin: (xid: number) => applier.begin(xid),
+    insert: (...row: readonly TupleValue[]) => applier.insert(bound, tuple(row)),
+    update: (...row: readonly TupleValue[]) => applier.update(bound, null, false, tuple(row)),
+    move: (from: string, ...row: readonly TupleValue[]) =>
+      applier.update(bound, tuple([from, null, null]), false, tuple(row)),
+    remove: (id: string) => applier.delete(bound, tuple([id, null, null]), false),
+    truncate: () => applier.truncate([bound]),
+    cutOff: () => applier.cutOff(),
+    async commit(end: number) {
+      applier.commit(BigInt(end) as Lsn, 0)
+      await tick()
+    },
+    async keepalive(position: number) {
+      applier.progress(BigInt(position) as Lsn)
+      await tick()
+    },
+    missing: (id: number, fresh = false) => fillByKey(live, { id }, fresh),
+    local: (id: number): object | undefined | 'unknown' => {
+      try {
+        return lookUp(live, id, store.visible)
+      } catch (error) {
+        if (error instanceof NotLocalError) return 'unknown'
+        throw error
+      }
+    },
+  }
+}
+
+function textRows({
+  snapshot,
+  position,
+  rows = [],
+  recovering = false,
+  started = 'start',
+}: Reply): TextRow[] {
+  const common = {
+    snapshot,
+    recovering: recovering ? 't' : 'f',
+    started,
+    position: formatLsn(BigInt(position) as Lsn),
+  }
+  if (rows.length === 0) return [{ ...common, xmin: null, c0: null, c1: null, c2: null }]
+  return rows.map(([xmin, c0, c1, c2]) => ({ ...common, xmin: String(xmin), c0, c1, c2 }))
+}
+
+const row = (id: number, val: string, big = 'big') => ({ id, val, big })
+
+/** The promise inside an object, so that an async function does not wait for it. */
+const begun = async (table: ReturnType<typeof open>, id: number, fresh = false) => {
+  const reading = table.missing(id, fresh)
+  const answer = reading.then(
+    found => (found === undefined ? 'late' : found.row),
+    (error: unknown) => error,
+  )
+  await tick()
+  return { answer }
+}
+
+describe('a fill', () => {
+  test('gives what a commit made of the row that the stream brought before any query could see it', async () => {
+    const wrong: Partial<FillRules>[] = [{ logFrom: 'miss' }, { merge: false }]
+    for (const [rules, val] of [[{}, 'new'], ...wrong.map(rule => [rule, 'old'])] as const) {
+      const table = open({ ...FILL_RULES, ...(rules as Partial<FillRules>) })
+      table.begin(10)
+      table.update('1', 'new', 'big')
+      await table.commit(0x200)
+      const { answer } = await begun(table, 1)
+      await table.asked[0]!.reply({ snapshot: '10:11:10', position: 0x200, rows: [[5, '1', 'old', 'big']] })
+      expect(await answer).toEqual(row(1, val as string))
+      expect(table.local(1)).toEqual(row(1, val as string))
+    }
+  })
+
+  test('is not misled by a later commit that the query does see', async () => {
+    for (const [rules, val] of [
+      [FILL_RULES, 'new'],
+      [{ ...FILL_RULES, sees: (reply, entry) => entry.end <= reply.position } satisfies FillRules, 'old'],
+    ] as const) {
+      const table = open(rules)
+      table.begin(10)
+      table.update('1', 'new', 'big')
+      await table.commit(0x200)
+      table.begin(11)
+      table.update('2', 'seen', 'big')
+      await table.commit(0x300)
+      const one = await begun(table, 1)
+      await table.asked[0]!.reply({ snapshot: '10:12:10', position: 0x300, rows: [[5, '1', 'old', 'big']] })
+      expect(await one.answer).toEqual(row(1, val))
+      const two = await begun(table, 2)
+      await table.asked[1]!.reply({ snapshot: '10:12:10', position: 0x300, rows: [[11, '2', 'seen', 'big']] })
+      expect(await two.answer).toEqual(row(2, 'seen'))
+    }
+  })
+
+  test('waits for the commit that the query saw, and then shows it together with all it did', async () => {
+    const table = open()
+    const first = await begun(table, 2)
+    await table.asked[0]!.reply({ snapshot: '9:9:', position: 0x100, rows: [[5, '2', 'old', 'big']] })
+    expect(await first.answer).toEqual(row(2, 'old'))
+    const { answer } = await begun(table, 1)
+    await table.asked[1]!.reply({ snapshot: '11:11:', position: 0x200, rows: [[10, '1', 'new', 'big']] })
+    expect([table.local(1), table.local(2)]).toEqual(['unknown', row(2, 'old')])
+    await table.runtime.advance(20)
+    expect(table.nudges()).toBe(1)
+    table.begin(10)
+    table.update('1', 'new', 'big')
+    table.update('2', 'new', 'big')
+    expect([table.local(1), table.local(2)]).toEqual(['unknown', row(2, 'old')])
+    await table.commit(0x200)
+    expect(await answer).toEqual(row(1, 'new'))
+    expect([table.local(1), table.local(2)]).toEqual([row(1, 'new'), row(2, 'new')])
+    const hasty = open({ ...FILL_RULES, wait: false })
+    await begun(hasty, 1)
+    await hasty.asked[0]!.reply({ snapshot: '11:11:', position: 0x200, rows: [[10, '1', 'new', 'big']] })
+    expect(hasty.local(1)).toEqual(row(1, 'new'))
+  })
+
+  test('does not wait for a row whose last writer is shown to have been published', async () => {
+    const table = open()
+    table.filler.confirm(SqlSnapshot.parse('8:8:'), 0x100n as Lsn)
+    const { answer } = await begun(table, 1)
+    await table.asked[0]!.reply({ snapshot: '11:11:', position: 0x900, rows: [[7, '1', 'old', 'big']] })
+    expect(await answer).toEqual(row(1, 'old'))
+    expect(table.local(1)).toEqual(row(1, 'old'))
+    expect(table.filler.countsOf(table.live).fast).toBe(1)
+  })
+
+  test('forgets what a crashed server showed and never wrote: its position is not reached before the stream is lost', async () => {
+    const table = open()
+    const { answer } = await begun(table, 1)
+    await table.asked[0]!.reply({ snapshot: '11:11:', position: 0x300, rows: [[10, '1', 'phantom', 'big']] })
+    table.filler.end()
+    expect(await answer).toBe('late')
+    expect(table.local(1)).toBe('unknown')
+    expect(table.log.size).toBe(0)
+  })
+
+  test('completes the row of one writer by that of the next, which left its TOASTed value alone', async () => {
+    const table = open()
+    const { answer } = await begun(table, 1)
+    table.begin(10)
+    table.update('1', 'first', 'BIG')
+    await table.commit(0x200)
+    table.begin(11)
+    table.update('1', 'second', UNCHANGED)
+    await table.commit(0x300)
+    await table.asked[0]!.reply({ snapshot: '11:12:11', position: 0x200, rows: [[10, '1', 'first', 'BIG']] })
+    expect(await answer).toEqual(row(1, 'second', 'BIG'))
+    expect(table.local(1)).toEqual(row(1, 'second', 'BIG'))
+  })
+
+  test('a TRUNCATE that comes between the answer and its commit leaves a key that is known to be absent', async () => {
+    const table = open()
+    const { answer } = await begun(table, 1)
+    await table.asked[0]!.reply({ snapshot: '11:12:11', position: 0x400, rows: [[10, '1', 'old', 'big']] })
+    table.begin(11)
+    table.truncate()
+    await table.commit(0x300)
+    await table.keepalive(0x400)
+    expect(await answer).toBeNull()
+    expect(table.local(1)).toBeUndefined()
+    expect(table.local(7)).toBeUndefined()
+  })
+
+  test('asks for the old key as well when the row under the new one lacks a value', async () => {
+    const table = open()
+    table.begin(10)
+    table.move('1', '2', 'moved', UNCHANGED)
+    await table.commit(0x200)
+    const { answer } = await begun(table, 2)
+    await table.asked[0]!.reply({ snapshot: '10:11:10', position: 0x200 })
+    expect(table.local(2)).toBe('unknown')
+    await table.runtime.advance(20)
+    await tick()
+    expect(table.asked[1]!.keys).toBe('{"2","1"}')
+    await table.asked[1]!.reply({ snapshot: '10:11:10', position: 0x200, rows: [[5, '1', 'old', 'BIG']] })
+    expect(await answer).toEqual(row(2, 'moved', 'BIG'))
+    expect([table.local(1), table.local(2)]).toEqual([undefined, row(2, 'moved', 'BIG')])
+  })
+
+  test('asks again for an inserted row that came with a hole', async () => {
+    const table = open()
+    table.begin(10)
+    table.insert('3', 'came into the filter', UNCHANGED)
+    await table.commit(0x200)
+    const { answer } = await begun(table, 3)
+    await table.asked[0]!.reply({ snapshot: '10:11:10', position: 0x200 })
+    await table.runtime.advance(20)
+    await tick()
+    await table.asked[1]!.reply({
+      snapshot: '11:11:',
+      position: 0x200,
+      rows: [[10, '3', 'came into the filter', 'BIG']],
+    })
+    expect(await answer).toEqual(row(3, 'came into the filter', 'BIG'))
+  })
+
+  test('answers who asked, and keeps nothing, for a key that was evicted meanwhile', async () => {
+    const table = open()
+    const { answer } = await begun(table, 1)
+    expect(evict(table.live, 1)).toBe(false)
+    await table.asked[0]!.reply({ snapshot: '9:9:', position: 0x100, rows: [[5, '1', 'old', 'big']] })
+    expect(await answer).toEqual(row(1, 'old'))
+    expect(table.local(1)).toBe('unknown')
+    const second = await begun(table, 1)
+    await table.asked[1]!.reply({ snapshot: '9:9:', position: 0x100, rows: [[5, '1', 'old', 'big']] })
+    await second.answer
+    table.begin(10)
+    table.update('1', 'new', 'big')
+    await table.commit(0x200)
+    expect(table.local(1)).toEqual(row(1, 'new'))
+  })
+
+  test('tells commits apart that became visible in another order than they were written in', async () => {
+    const table = open()
+    table.begin(10)
+    table.update('1', 'first', 'big')
+    await table.commit(0x200)
+    table.begin(11)
+    table.update('2', 'second', 'big')
+    await table.commit(0x300)
+    const [one, two] = [begun(table, 1), begun(table, 2)]
+    const answers = await Promise.all([one, two])
+    expect(table.asked).toHaveLength(1)
+    await table.asked[0]!.reply({
+      snapshot: '10:12:10',
+      position: 0x300,
+      rows: [
+        [5, '1', 'old', 'big'],
+        [11, '2', 'second', 'big'],
+      ],
+    })
+    expect([await answers[0].answer, await answers[1].answer]).toEqual([row(1, 'first'), row(2, 'second')])
+  })
+
+  test('refuses a standby, which shows running transactions as committed', async () => {
+    const table = open()
+    const { answer } = await begun(table, 1)
+    await table.asked[0]!.reply({
+      snapshot: '11:11:',
+      position: 0,
+      rows: [[5, '1', 'x', 'y']],
+      recovering: true,
+    })
+    expect(await answer).toBeInstanceOf(ConnectionError)
+    expect(table.local(1)).toBe('unknown')
+  })
+
+  test('keeps nothing of another server, or of one that was restarted', async () => {
+    const table = open()
+    const { answer } = await begun(table, 1)
+    await table.asked[0]!.reply({
+      snapshot: '9:9:',
+      position: 0,
+      rows: [[5, '1', 'x', 'y']],
+      started: 'again',
+    })
+    expect(await answer).toBe('late')
+    expect(table.local(1)).toBe('unknown')
+  })
+
+  test('fails by name, and leaves nothing half known, when its query does', async () => {
+    const table = open()
+    const { answer } = await begun(table, 1)
+    await table.asked[0]!.fail(Object.assign(new Error('no'), { code: '57014' }))
+    expect(await answer).toBeInstanceOf(DatabaseReadError)
+    expect(table.local(1)).toBe('unknown')
+    expect(table.filler.keysUnderWay).toBe(0)
+    const again = await begun(table, 1)
+    await table.asked[1]!.reply({ snapshot: '9:9:', position: 0x100 })
+    expect(await again.answer).toBeNull()
+  })
+
+  test('is held back from a key that the transaction in progress has passed, and gives up waiting in time', async () => {
+    const table = open()
+    table.begin(10)
+    table.update('1', 'giant', 'big')
+    const { answer } = await begun(table, 1)
+    await table.asked[0]!.reply({ snapshot: '9:11:10', position: 0x100, rows: [[5, '1', 'old', 'big']] })
+    expect(table.local(1)).toBe('unknown')
+    await table.runtime.advance(100)
+    expect(await answer).toBe('late')
+    await table.commit(0x200)
+    expect(table.local(1)).toEqual(row(1, 'giant'))
+  })
+
+  test('goes on when the transaction in progress is cut off', async () => {
+    const table = open()
+    table.begin(10)
+    table.update('1', 'never', 'big')
+    const { answer } = await begun(table, 1)
+    await table.asked[0]!.reply({ snapshot: '9:11:10', position: 0x100, rows: [[5, '1', 'old', 'big']] })
+    await table.cutOff()
+    expect(await answer).toEqual(row(1, 'old'))
+    expect(table.local(1)).toEqual(row(1, 'old'))
+  })
+
+  test('answers a fresh read at once, with the commits that memory has shown', async () => {
+    const table = open()
+    table.begin(10)
+    table.update('1', 'limbo', 'big')
+    await table.commit(0x200)
+    const { answer } = await begun(table, 1, true)
+    await table.asked[0]!.reply({ snapshot: '10:11:10', position: 0x900, rows: [[5, '1', 'old', 'big']] })
+    expect(await answer).toEqual(row(1, 'limbo'))
+    expect(table.local(1)).toBe('unknown')
+    await table.keepalive(0x900)
+    expect(table.local(1)).toEqual(row(1, 'limbo'))
+  })
+
+  test('takes no answer of a query that sees less than the snapshot of the load did', async () => {
+    // Transaction 10 was written before the slot's position, so the stream does not bring it, and waits for a standby.
+    const table = open(FILL_RULES, '11:11:')
+    const { answer } = await begun(table, 1)
+    await table.asked[0]!.reply({ snapshot: '10:11:10', position: 0x100, rows: [[5, '1', 'old', 'big']] })
+    expect(table.local(1)).toBe('unknown')
+    await table.runtime.advance(20)
+    await tick()
+    await table.asked[1]!.reply({ snapshot: '11:11:', position: 0x100, rows: [[10, '1', 'new', 'big']] })
+    expect(await answer).toEqual(row(1, 'new'))
+    expect(SqlSnapshot.parse('10:10:').includes(SqlSnapshot.parse('9:12:9,10'))).toBe(false)
+    expect(SqlSnapshot.parse('12:12:').includes(SqlSnapshot.parse('9:12:9,10'))).toBe(true)
+  })
+
+  test('one signal gives one reader up, and the others get their answer', async () => {
+    const table = open()
+    const controller = new AbortController()
+    const given = fillByKey(table.live, { id: 1 }, false, controller.signal).catch((error: unknown) => error)
+    const { answer } = await begun(table, 1)
+    controller.abort(new Error('enough'))
+    expect(await given).toEqual(new Error('enough'))
+    await table.asked[0]!.reply({ snapshot: '9:9:', position: 0x100, rows: [[5, '1', 'old', 'big']] })
+    expect(await answer).toEqual(row(1, 'old'))
+  })
+})
+
+describe('a snapshot over a bounded table', () => {
+  test('gets a row that was not in memory if nothing has changed it since, and a miss by name otherwise', async () => {
+    const table = open()
+    const snapshot = table.store.snapshot()
+    table.begin(10)
+    table.update('1', 'new', 'big')
+    table.insert('3', 'new', 'big')
+    await table.commit(0x200)
+    const read = async (id: number): Promise<unknown> => {
+      const reading = fillInSnapshot(table.live, snapshot, { id }).catch((error: unknown) => error)
+      await tick()
+      await table.asked.at(-1)!.reply({
+        snapshot: '11:11:',
+        position: 0x200,
+        rows:
+          id === 1
+            ? [[10, '1', 'new', 'big']]
+            : id === 2
+              ? [[5, '2', 'same', 'big']]
+              : [[10, '3', 'new', 'big']],
+      })
+      return reading
+    }
+    expect(await read(1)).toBeInstanceOf(SnapshotMissError)
+    expect(await read(2)).toEqual(row(2, 'same'))
+    // That there was no row before its insert is known.
+    expect(lookUp(table.live, 3, snapshot.seq)).toBeUndefined()
+    expect([table.local(1), table.local(2)]).toEqual([row(1, 'new'), row(2, 'same')])
+    snapshot.release()
+  })
+})
