@@ -172,6 +172,39 @@ export class DivergedError extends CacheError {
   }
 }
 
+/** A table was changed in a way that the stream does not tell, and is being read anew: memory does not answer for it meanwhile. */
+export class TableReloadingError extends CacheError {
+  readonly code = 'CACHE_TABLE_RELOADING'
+  override readonly transient = true
+  constructor(
+    readonly table: string,
+    options?: ErrorOptions,
+  ) {
+    super(
+      `Table ${table} was altered, or its publication was, in a way that the change stream does not tell. It is being read anew, beside the others. ` +
+        'The asynchronous reads ask PostgreSQL meanwhile.',
+      options,
+    )
+  }
+}
+
+/** A table no longer fits its declaration: it is not answered until somebody puts it right, which the cache notices. The other tables go on. */
+export class TableChangedError extends CacheError {
+  readonly code = 'CACHE_TABLE_CHANGED'
+  constructor(
+    readonly table: string,
+    options: { readonly cause: CacheError },
+  ) {
+    const { cause } = options
+    const problems = cause instanceof SetupError ? cause.problems.map(problemText).join('; ') : cause.message
+    super(
+      `Table ${table} no longer fits its declaration, so it is not answered, while the others are: ${problems} ` +
+        'Put the table right, which is noticed by itself, or change the declaration and restart.',
+      options,
+    )
+  }
+}
+
 /** A table, or all of them, would need more memory than allowed; the table is no longer answered from memory. */
 export class MemoryLimitError extends CacheError {
   readonly code = 'CACHE_MEMORY_LIMIT'

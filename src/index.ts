@@ -39,6 +39,8 @@ export {
   SnapshotMissError,
   SnapshotTooOldError,
   StaleError,
+  TableChangedError,
+  TableReloadingError,
   TokenError,
   TokenLostError,
   WaitTimeoutError,

@@ -1,12 +1,14 @@
 import type { ChangeBatch, ChangeSink, TupleView } from '../change/change.js'
 import type { Lsn } from '../change/lsn.js'
 import type { Relation } from '../change/relation.js'
+import type { SqlSnapshot } from '../change/sql-snapshot.js'
 import { MemoryLimitError } from '../errors.js'
 import type { Logger } from '../observe.js'
 import type { Runtime } from '../runtime.js'
 import type { Store } from '../store/store.js'
-import { type AppliedTable, type BoundRelation, bindRelation } from './binding.js'
+import type { AppliedTable, BoundRelation } from './binding.js'
 import type { CommitLog } from './commit-log.js'
+import { Seats, setAside } from './seats.js'
 
 /** Changes applied between two looks at the clock. */
 const CHANGES_PER_LOOK = 256
@@ -31,6 +33,13 @@ export interface ApplierOptions {
   readonly onSilentCommit?: () => void
   /** The transaction in progress was taken back. */
   readonly onAborted: () => void
+  /**
+   * Relations were announced, by transaction `xid`: the server says so before the first change, and again after its shape may have changed. Nothing
+   * is applied until this resolves. Without it the stream is trusted.
+   */
+  readonly onAnnounced?: (xid: number, oids: readonly number[]) => Promise<void>
+  /** A relation no longer has what was mapped: `setAside` is to be called. Without it the stream ends. */
+  readonly onChanged?: (oid: number) => void
 }
 
 /**
@@ -42,7 +51,9 @@ export class Applier implements ChangeSink<BoundRelation> {
   readonly #options: ApplierOptions
   readonly #store: Store
   readonly #log: CommitLog | null
-  readonly #byOid: ReadonlyMap<number, AppliedTable>
+  readonly #seats: Seats
+  /** Relations that were announced, and that the server has not been asked about yet. */
+  #announced: number[] = []
   /** The number of the transaction in progress, 0 until it has changed something. */
   #seq = 0
   /** The id of the transaction in progress. */
@@ -55,7 +66,10 @@ export class Applier implements ChangeSink<BoundRelation> {
     this.#options = options
     this.#store = options.store
     this.#log = options.log ?? null
-    this.#byOid = new Map(options.tables.map(table => [table.mapping.oid, table]))
+    this.#seats = new Seats(options.tables, (oid, error) => {
+      if (options.onChanged === undefined) throw error
+      options.onChanged(oid)
+    })
     this.#store.onReleased(() => this.#tidyInBackground())
   }
 
@@ -68,7 +82,8 @@ export class Applier implements ChangeSink<BoundRelation> {
     const { clock, timers } = this.#options.runtime
     let sliceEnds = clock.monotonicMs() + this.#options.sliceMs
     let tidy = false
-    while (batch.deliver(this, CHANGES_PER_LOOK)) {
+    while (batch.deliver(this, CHANGES_PER_LOOK) || this.held) {
+      if (this.held) await this.#ask()
       tidy = this.#store.maintain(TIDIED_PER_LOOK)
       if (clock.monotonicMs() < sliceEnds) continue
       await timers.yield()
@@ -78,10 +93,59 @@ export class Applier implements ChangeSink<BoundRelation> {
     if (tidy) this.#tidyInBackground()
   }
 
+  async #ask(): Promise<void> {
+    await this.#options.onAnnounced?.(this.#xid, this.#announced)
+    this.#announced = []
+  }
+
+  /** Nothing more is to be delivered until the server has been asked. */
+  get held(): boolean {
+    return this.#announced.length > 0
+  }
+
+  /** From now on the table's changes are kept and not applied, until `adopt`; `closed` can't be read. */
+  setAside(oid: number, closed: AppliedTable): void {
+    this.#seats.setAside(oid, closed)
+  }
+
+  /**
+   * Makes a table that was read anew under `snapshot` part of the store, as one commit, with the changes that the query did not see. Between two
+   * transactions, at a position that every transaction that it saw is before.
+   *
+   * @throws {DivergedError} if they contradict it. @throws {MemoryLimitError}
+   */
+  async adopt(oid: number, applied: AppliedTable, snapshot: SqlSnapshot): Promise<void> {
+    const { clock, timers } = this.#options.runtime
+    const kept = this.#seats.kept(oid)
+    const seq = this.#store.begin()
+    try {
+      let sliceEnds = clock.monotonicMs() + this.#options.sliceMs
+      let count = 0
+      for (const { xid, changes } of kept) {
+        if (snapshot.sees(snapshot.widen(xid))) continue
+        // What the query did not see, others may not see yet.
+        this.#store.recent.add(xid, [applied.table])
+        for (const change of changes) {
+          this.#seats.replay(change, applied, seq)
+          if (++count % CHANGES_PER_LOOK !== 0 || clock.monotonicMs() < sliceEnds) continue
+          await timers.yield()
+          sliceEnds = clock.monotonicMs() + this.#options.sliceMs
+        }
+      }
+    } catch (error) {
+      while (this.#store.abort(CHANGES_PER_LOOK));
+      throw error
+    }
+    this.#seats.seat(oid, applied)
+    this.#store.adopt(applied.table)
+  }
+
   /** Takes back the transaction in progress, in slices: its stream was cut off and will send it again from its beginning. */
   async cutOff(): Promise<void> {
     this.#seq = 0
     this.#log?.abort()
+    this.#announced = []
+    this.#seats.aborted()
     while (this.#store.abort(CHANGES_PER_LOOK)) await this.#options.runtime.timers.yield()
     this.#options.onAborted()
   }
@@ -126,15 +190,15 @@ export class Applier implements ChangeSink<BoundRelation> {
   }
 
   relation(relation: Relation): BoundRelation | null {
-    const applied = this.#byOid.get(relation.oid)
-    if (applied === undefined) return null
-    return bindRelation(relation, applied)
+    const bound = this.#seats.announce(relation)
+    if (bound !== null && this.#options.onAnnounced !== undefined) this.#announced.push(relation.oid)
+    return bound
   }
 
   // Hot: once per change. Guarded by benchmarks/apply.ts.
   insert(bound: BoundRelation, row: TupleView): void {
     const { table } = bound
-    if (table.failed !== null) return
+    if (table.failed !== null) return setAside(bound, 'insert', null, false, row)
     try {
       table.insert(row, bound.order, this.#begun())
       this.#log?.put(table, null, false, row, bound.order)
@@ -145,7 +209,7 @@ export class Applier implements ChangeSink<BoundRelation> {
 
   update(bound: BoundRelation, old: TupleView | null, oldIsFull: boolean, row: TupleView): void {
     const { table } = bound
-    if (table.failed !== null) return
+    if (table.failed !== null) return setAside(bound, 'update', old, oldIsFull, row)
     try {
       table.update(old, oldIsFull, row, bound.order, this.#begun())
       this.#log?.put(table, old, oldIsFull, row, bound.order)
@@ -156,7 +220,7 @@ export class Applier implements ChangeSink<BoundRelation> {
 
   delete(bound: BoundRelation, old: TupleView, oldIsFull: boolean): void {
     const { table } = bound
-    if (table.failed !== null) return
+    if (table.failed !== null) return setAside(bound, 'delete', old, oldIsFull, null)
     try {
       table.remove(old, bound.order, this.#begun(), oldIsFull)
       this.#log?.remove(table, old, bound.order)
@@ -166,8 +230,12 @@ export class Applier implements ChangeSink<BoundRelation> {
   }
 
   truncate(bounds: readonly BoundRelation[]): void {
-    for (const { table } of bounds) {
-      if (table.failed !== null) continue
+    for (const bound of bounds) {
+      const { table } = bound
+      if (table.failed !== null) {
+        setAside(bound, 'truncate', null, false, null)
+        continue
+      }
       table.truncate(this.#begun())
       this.#log?.truncate(table)
     }
@@ -178,6 +246,8 @@ export class Applier implements ChangeSink<BoundRelation> {
   }
 
   commit(endLsn: Lsn, commitTimeMs: number): void {
+    if (endLsn > this.#store.position) this.#seats.committed(this.#xid)
+    else this.#seats.aborted()
     if (this.#seq === 0) {
       this.#log?.abort()
       this.progress(endLsn)

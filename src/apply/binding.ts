@@ -2,6 +2,7 @@ import type { Relation } from '../change/relation.js'
 import { DivergedError } from '../errors.js'
 import type { TableMapping } from '../mapping/mapping.js'
 import type { TableStore } from '../store/table.js'
+import type { TableLog } from './table-log.js'
 
 /** A mapped table, and where its rows are kept. */
 export interface AppliedTable {
@@ -9,9 +10,17 @@ export interface AppliedTable {
   readonly table: TableStore
 }
 
-/** A relation in the shape it was announced in: `order` says where in its tuples the values of a record are. */
-export interface BoundRelation extends AppliedTable {
-  readonly order: Int32Array
+/** A relation in the shape it was announced in. The decoder keeps it, so what changes is changed in place. */
+export interface BoundRelation {
+  readonly relation: Relation
+  mapping: TableMapping
+  table: TableStore
+  /** Where in the relation's tuples the values of a record are. */
+  order: Int32Array
+  /** Keeps the changes while the table is read anew; it can't be written then. */
+  log: TableLog | null
+  /** The table has another shape now; its changes will be announced in that. */
+  isStale: boolean
 }
 
 /**
@@ -32,7 +41,7 @@ export function bindRelation(relation: Relation, { mapping, table }: AppliedTabl
   )
   if (!keyIsSent) throw changed(mapping.name, 'its replica identity no longer covers the primary key')
   const order = table.format.order(column => positions.get(mapping.columns[column]!.column)!)
-  return { mapping, table, order }
+  return { relation, mapping, table, order, log: null, isStale: false }
 }
 
 function changed(table: string, what: string): DivergedError {

@@ -41,7 +41,7 @@ export interface LoadProgress {
 }
 
 export interface LoadOptions {
-  readonly connections: Connections
+  readonly connections: Pick<Connections, 'query'>
   /** The snapshot that the slot's creation exported. */
   readonly snapshotName: string
   /** How many connections read at once. */
@@ -80,12 +80,21 @@ export async function loadTables(
     const [exported] = await anchor.query(
       'SELECT pg_export_snapshot() AS name, pg_current_snapshot() AS snapshot',
     )
-    await new Load(targets, seq, { ...options, snapshotName: exported!.name! }).run()
+    await loadUnderSnapshot(targets, seq, { ...options, snapshotName: exported!.name! })
     await anchor.query('COMMIT')
     return SqlSnapshot.parse(exported!['snapshot']!)
   } finally {
     await anchor.close()
   }
+}
+
+/** The same under a snapshot whose own transaction lasts until the end. Throws as `loadTables` does. */
+export async function loadUnderSnapshot(
+  targets: readonly AppliedTable[],
+  seq: CommitSeq,
+  options: LoadOptions,
+): Promise<void> {
+  await new Load(targets, seq, options).run()
 }
 
 async function beginOn(connection: QueryConnection, snapshotName: string): Promise<void> {

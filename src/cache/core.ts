@@ -175,6 +175,7 @@ export class CacheCore {
         if (generation === this.#live) this.#feed.aborted()
       },
       onOverfull: generation => this.#snapshots.endOldest(generation),
+      onTable: (generation, live) => this.#onTable(generation, live),
       onProven: (generation, askedMs) => this.#onProven(generation, askedMs),
       onDoubted: generation => {
         if (generation === this.#live) this.#gates.doubt()
@@ -273,6 +274,13 @@ export class CacheCore {
     if (generation !== this.#live) return
     if (changed) this.#feed.published(position)
     this.#waits.moved()
+  }
+
+  #onTable(generation: Generation, live: LiveTable): void {
+    if (generation !== this.#live || this.#gone !== null) return
+    const { number, facade } = this.#entries.get(live.mapping.declaration)!
+    facade.follow(live)
+    this.#feed.replaced(number, live)
   }
 
   #onProven(generation: Generation, askedMs: number): void {

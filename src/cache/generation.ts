@@ -12,6 +12,7 @@ import type { Incarnation } from '../freshness/token.js'
 import { type ProbeAnswer, Prober } from '../freshness/probe.js'
 import { PositionWaiters } from '../freshness/waiters.js'
 import type { TableMapping } from '../mapping/mapping.js'
+import type { CallerSession } from '../mapping/session.js'
 import { createRowFactory, type RowFactory } from '../mapping/values.js'
 import { Finder } from '../query/find.js'
 import type { RunQuery } from '../query/database.js'
@@ -21,11 +22,13 @@ import { type Connections, unlessAborted } from '../runtime.js'
 import { type DurableSlot, openSlotSource, resumeSlotSource } from '../source/slot-source.js'
 import type { ChangeSource } from '../source/source.js'
 import { Store } from '../store/store.js'
+import type { TableLayout } from '../store/table.js'
 import type { SessionPool } from '../wire/session-pool.js'
 import { tightestMs } from './bounds.js'
 import { APPLICATION_NAME, type ResolvedOptions } from './options.js'
 import { synchronousStandby } from './standby-names.js'
 import { readFingerprint, relationsOf, type Setup } from './setup.js'
+import { TableWatch } from './table-watch.js'
 
 /** Probes come at a third of the allowed staleness, and at most this far apart. */
 const PROBE_INTERVAL_MAX_MS = 1_000
@@ -42,6 +45,8 @@ export interface GenerationEvents {
   readonly onAborted: (generation: Generation) => void
   /** Snapshots hold more of its bounded tables than they may: the oldest has to go. False if there is none. */
   readonly onOverfull: (generation: Generation) => boolean
+  /** This is one of its tables from now on: it can't be read any more, or can be again. */
+  readonly onTable: (generation: Generation, live: LiveTable) => void
   /** Everything committed before `askedMs` is in its tables. */
   readonly onProven: (generation: Generation, askedMs: number) => void
   /** Its tables are found to show no commit's state. Nothing is proven of it any more. */
@@ -51,6 +56,8 @@ export interface GenerationEvents {
 export interface GenerationContext {
   readonly options: ResolvedOptions
   readonly connections: Connections
+  /** The caller's. */
+  readonly session: CallerSession
   readonly sessions: SessionPool
   /** For reads that memory can't answer: never more of them at a time than the gate lets through. */
   readonly fallThrough: RunQuery
@@ -72,11 +79,11 @@ interface LoadedBounded {
  */
 export class Generation {
   readonly store: Store
-  readonly tables: readonly LiveTable[]
   readonly incarnation: Incarnation
   readonly #context: GenerationContext
   readonly #decoder: Decoder<BoundRelation>
   readonly #applier: Applier
+  readonly #watch: TableWatch
   readonly #waiters: PositionWaiters
   #source: ChangeSource<BoundRelation>
   #prober: Prober
@@ -92,7 +99,7 @@ export class Generation {
     decoder: Decoder<BoundRelation>,
     source: ChangeSource<BoundRelation>,
     store: Store,
-    tables: readonly LiveTable[],
+    tables: readonly (LiveTable & AppliedTable)[],
     loaded: LoadedBounded | null,
   ) {
     const { options, events } = context
@@ -101,10 +108,6 @@ export class Generation {
     this.#source = source
     this.store = store
     this.#filler = loaded === null ? null : this.#makeFiller(loaded)
-    this.tables = tables.map(live => ({
-      ...live,
-      filler: live.table.residency === null ? null : this.#filler,
-    }))
     this.incarnation = source.start
     this.#waiters = new PositionWaiters(options.runtime.timers, () => store.position)
     this.#applier = new Applier({
@@ -119,6 +122,10 @@ export class Generation {
         this.#filler?.moved()
         events.onPosition(this, position, changed)
       },
+      ...(options.decoder === 'pgoutput' && {
+        onAnnounced: (xid: number, oids: readonly number[]) => this.#watch.announced(xid, oids),
+        onChanged: (oid: number) => this.#watch.changed(oid),
+      }),
       ...(context.setup.files !== null && { onSilentCommit: () => this.#prober.silent() }),
       onAborted: () => {
         this.#filler?.moved()
@@ -126,7 +133,15 @@ export class Generation {
       },
     })
     store.onOverfull(() => events.onOverfull(this))
+    this.#watch = this.#watchOver(
+      tables.map(live => ({ ...live, filler: live.table.residency === null ? null : this.#filler })),
+    )
     this.#prober = this.#makeProber()
+  }
+
+  /** A new array each time one of them is replaced. */
+  get tables(): readonly LiveTable[] {
+    return this.#watch.tables
   }
 
   /**
@@ -153,7 +168,7 @@ export class Generation {
       })
       const tables = setup.mappings.map(mapping => liveTable(store, mapping))
       const slotSnapshot = await loadTables(tables, store.begin(), {
-        connections: { query: abort => sessions.lease(abort), replication: connections.replication },
+        connections: { query: abort => sessions.lease(abort) },
         snapshotName: source.start.snapshotName,
         // One for the anchor, and one left for reads that can't wait.
         workers: Math.max(1, options.connections - 2),
@@ -183,7 +198,8 @@ export class Generation {
     const { options, connections, sessions, setup, slot } = this.#context
     if (slot === null) return 'a temporary slot goes with its connection'
     const now = await sessions.run(session => readFingerprint(session, setup, setup.files !== null), signal)
-    if (now.fingerprint !== setup.fingerprint) return 'a table or the publication was changed meanwhile'
+    const obstacle = this.#watch.obstacle(now.fingerprint)
+    if (obstacle !== null) return obstacle
     if (now.files !== setup.files) {
       this.#doubt()
       return 'a table was truncated or rewritten meanwhile'
@@ -219,8 +235,11 @@ export class Generation {
       if (error instanceof DivergedError && this.#context.setup.files !== null) this.#doubt()
       end(error)
     }
-    await Promise.all([this.#stream(until).catch(endStream), this.#prober.run(until).catch(end)])
-    await Promise.all([this.#stream(until).catch(end), this.#prober.run(until).catch(end)])
+    await Promise.all([
+      this.#stream(until).catch(endStream),
+      this.#prober.run(until).catch(end),
+      this.#watch.run(until).catch(end),
+    ])
     this.#filler?.end()
     this.#waiters.failAll(asError(until.reason))
     this.#applier.stop()
@@ -231,7 +250,7 @@ export class Generation {
 
   async #stream(signal: AbortSignal): Promise<never> {
     for await (const batch of this.#source.batches(signal)) {
-      await this.#applier.apply(batch)
+      await this.#watch.applying(() => this.#applier.apply(batch))
       this.#source.confirm(this.store.position)
     }
     throw new ConnectionError(
@@ -298,6 +317,26 @@ export class Generation {
     })
   }
 
+  #watchOver(tables: readonly (LiveTable & AppliedTable)[]): TableWatch {
+    const { store } = this
+    return new TableWatch({
+      ...this.#context,
+      store,
+      tables,
+      applier: () => this.#applier,
+      makeTable: mapping => liveTable(store, mapping, 'apart'),
+      closedTable: (mapping, error) => {
+        const closed = liveTable(store, mapping, 'apart')
+        closed.table.fail(error)
+        return closed
+      },
+      look: signal => this.#prober.look(signal),
+      reached: (position, signal) => this.#waiters.wait(position, REACH_TIMEOUT_MS, signal),
+      nudge: signal => this.#prober.nudge(signal),
+      onTable: live => this.#context.events.onTable(this, live),
+    })
+  }
+
   #makeProber(): Prober {
     const { options, sessions, setup, events } = this.#context
     const third = tightestMs(setup.mappings, options) / 3
@@ -336,11 +375,7 @@ export class Generation {
       )
     if (setup.files !== null && answer.files !== setup.files)
       throw this.#otherFiles(setup.files, answer.files)
-    if (answer.fingerprint !== setup.fingerprint)
-      throw new DivergedError(
-        setup.mappings.map(({ name }) => name).join(', '),
-        'a table or the publication was changed in a way that the stream does not tell.',
-      )
+    this.#watch.check(answer)
     if (answer.synchronous) throw new SetupError([synchronousStandby])
     this.#filler?.confirm(answer.snapshot, answer.position)
   }
@@ -363,10 +398,14 @@ export class Generation {
   }
 }
 
-/** A mapped table in a store of its own generation. */
-export function liveTable(store: Store, mapping: TableMapping): LiveTable & AppliedTable {
+/** A mapped table in a store of its own generation; `apart`: it is no part of that yet. */
+export function liveTable(
+  store: Store,
+  mapping: TableMapping,
+  place: 'within' | 'apart' = 'within',
+): LiveTable & AppliedTable {
   const rows: RowFactory = createRowFactory(mapping)
-  const table = store.addTable({
+  const layout: TableLayout = {
     name: mapping.name,
     columns: mapping.columns.length,
     key: mapping.key,
@@ -374,7 +413,8 @@ export function liveTable(store: Store, mapping: TableMapping): LiveTable & Appl
     ...(mapping.keep === 'all' ? {} : { bounds: mapping.keep }),
     decode: (values, ascii) => rows.decode(values, ascii),
     read: decoded => rows.read(decoded),
-  })
+  }
+  const table = place === 'within' ? store.addTable(layout) : store.makeTable(layout)
   return {
     mapping,
     keys: new KeyReader(mapping),

@@ -51,6 +51,8 @@ export class Lifecycle {
   #generation: Generation | null = null
   /** The one whose stream was cut off, if it may be gone on with. */
   #cut: Generation | null = null
+  /** What the newest generation was loaded by. */
+  #setup: Setup | null = null
   /** Whether the stream that runs goes on where another was cut off, with nothing loaded. */
   #hasResumed = false
   readonly #slot: DurableSlot | null
@@ -177,13 +179,14 @@ export class Lifecycle {
   }
 
   async #loaded(known: Setup | null, signal: AbortSignal): Promise<Generation> {
-    const setup = known ?? (await prepare(this.#options, this.#session, this.#sessions, signal))
+    const setup = known ?? (await prepare(this.#options, this.#session, this.#sessions, signal, this.#setup))
     this.#hooks.beforeLoad(setup)
     this.#turn({ kind: 'opened' })
     const generation = await Generation.load(
       {
         options: this.#options,
         connections: this.#connections,
+        session: this.#session,
         sessions: this.#sessions,
         fallThrough: this.#fallThrough,
         setup,
@@ -192,6 +195,7 @@ export class Lifecycle {
       },
       signal,
     )
+    this.#setup = setup
     this.#turn({ kind: 'loaded' })
     return generation
   }

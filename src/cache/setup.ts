@@ -2,12 +2,12 @@ import type pg from 'pg'
 import type { DecoderLimits } from '../change/limits.js'
 import type { Relation } from '../change/relation.js'
 import { decoders } from '../decode/index.js'
-import { OptionError, SetupError, type SetupProblem } from '../errors.js'
+import { OptionError, SetupError, type SetupProblem, TableChangedError } from '../errors.js'
 import { FILES_SQL } from '../freshness/files.js'
-import { fingerprintSql } from '../freshness/fingerprint.js'
+import { type Fingerprint, fingerprintSql, parseFingerprint } from '../freshness/fingerprint.js'
 import { type Catalog, readCatalog, type ServerFacts } from '../mapping/catalog.js'
 import type { TableMapping } from '../mapping/mapping.js'
-import { declaredTables, resolveMappings } from '../mapping/registry.js'
+import { declaredTables, type ResolveOptions, resolveMappings } from '../mapping/registry.js'
 import { CALLER_SESSION_SQL, type CallerSession, isUtc } from '../mapping/session.js'
 import { type Connections, type QueryConnection, unlessAborted } from '../runtime.js'
 import { connectError } from '../wire/connect-errors.js'
@@ -25,8 +25,10 @@ export interface Setup {
   readonly publication: string
   /** Whether the output plugin is to send numbers as text: nothing of them is lost then. */
   readonly numbersAsText: boolean
+  /** Those declared tables that fitted when the cache was opened, and no longer do: as they were, and what is wrong. */
+  readonly out: readonly { readonly mapping: TableMapping; readonly error: TableChangedError }[]
   /** What the tables look like: a generation is good as long as this does not change. */
-  readonly fingerprint: string
+  readonly fingerprint: Fingerprint
   /** Which files they are in, if TRUNCATE has to be noticed by that; else null. */
   readonly files: string | null
 }
@@ -69,7 +71,8 @@ export async function sessionOver(connections: Connections, signal: AbortSignal)
 }
 
 /**
- * Checks everything declared against the catalogue, and sees to the publication.
+ * Checks everything declared against the catalogue, and sees to the publication. A table that fitted at the last time, in `before`, and no longer
+ * does is left out; the others go on.
  *
  * @throws {SetupError} with all problems at once. @throws {PublicationError} @throws {ConnectionError}
  */
@@ -78,29 +81,73 @@ export async function prepare(
   session: CallerSession,
   sessions: SessionPool,
   signal: AbortSignal,
+  before: Setup | null = null,
 ): Promise<Setup> {
   return sessions.run(async connection => {
     const catalog = await readCatalog(connection, declaredTables(options.entities))
     const decoder: DecoderLimits = decoders[options.decoder].limits
     const numbersAsText = await sendsNumbersAsText(connection, options, catalog)
-    const { mappings, problems, warnings } = resolveMappings(options.entities, catalog, {
-      decoder,
-      assumed: {
-        finite: options.assumed.finite || numbersAsText,
-        utc: isUtc(session),
-      },
-      parserFor: parsersOf(options.pool),
-      session,
-    })
+    const { mappings, problems, warnings } = resolveMappings(
+      options.entities,
+      catalog,
+      resolveOptionsFor(options, session, numbersAsText),
+    )
     for (const warning of warnings) options.logger.warn(warning)
     const [row] = await connection.query(STANDBYS)
     const all = namesUs(row!['standbys']!) ? [...problems, synchronousStandby] : problems
-    if (all.length > 0) throw new SetupError(all)
+    const out = leftOut(all, before)
     const publication = await publicationFor(connection, options.publication, mappings, decoder)
-    const found = { mappings, server: catalog.server, publication }
+    const found = { mappings, out, server: catalog.server, publication }
     const withFiles = !decoder.truncate && !options.assumed.noTruncate
     return { ...found, numbersAsText, ...(await readFingerprint(connection, found, withFiles)) }
   }, signal)
+}
+
+function resolveOptionsFor(
+  { decoder, assumed, pool }: ResolvedOptions,
+  session: CallerSession,
+  numbersAsText: boolean,
+): ResolveOptions {
+  return {
+    decoder: decoders[decoder].limits,
+    assumed: { finite: assumed.finite || numbersAsText, utc: isUtc(session) },
+    parserFor: parsersOf(pool),
+    session,
+  }
+}
+
+/** The tables that no longer fit. @throws {SetupError} for problems of the server, or of tables that never did, or if none is left. */
+function leftOut(problems: readonly SetupProblem[], before: Setup | null): Setup['out'] {
+  if (problems.length === 0) return []
+  const known = before === null ? [] : [...before.mappings, ...before.out.map(({ mapping }) => mapping)]
+  const out = known.flatMap(mapping => {
+    const own = problems.filter(({ table }) => table === mapping.name)
+    return own.length === 0
+      ? []
+      : [{ mapping, error: new TableChangedError(mapping.name, { cause: new SetupError(own) }) }]
+  })
+  const isOut = (problem: SetupProblem): boolean => out.some(({ mapping }) => mapping.name === problem.table)
+  if (!problems.every(isOut) || out.length === known.length) throw new SetupError(problems)
+  return out
+}
+
+/**
+ * One declared table as the catalogue has it now.
+ *
+ * @throws {SetupError} if it does not fit.
+ */
+export async function resolveAgain(
+  connection: QueryConnection,
+  options: ResolvedOptions,
+  session: CallerSession,
+  { numbersAsText }: Pick<Setup, 'numbersAsText'>,
+  { declaration }: TableMapping,
+): Promise<TableMapping> {
+  const catalog = await readCatalog(connection, declaredTables([declaration]))
+  const how = resolveOptionsFor(options, session, numbersAsText)
+  const { mappings, problems } = resolveMappings([declaration], catalog, how)
+  if (problems.length > 0) throw new SetupError(problems)
+  return mappings[0]!
 }
 
 /** What the tables of a setup look like now, and which files they are in. */
@@ -113,7 +160,7 @@ export async function readFingerprint(
     `SELECT ${fingerprintSql(server.version)} AS fingerprint, ${withFiles ? FILES_SQL : 'NULL'} AS files`,
     [`{${mappings.map(({ oid }) => oid).join(',')}}`, publication],
   )
-  return { fingerprint: row!['fingerprint']!, files: row!['files']! }
+  return { fingerprint: parseFingerprint(row!['fingerprint']!), files: row!['files']! }
 }
 
 /**

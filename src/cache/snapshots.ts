@@ -1,6 +1,7 @@
 import { CacheError, ClosedError, OptionError, SnapshotTooOldError } from '../errors.js'
 import type { Lsn } from '../change/lsn.js'
 import type { Runtime } from '../runtime.js'
+import type { LiveTable } from '../query/live.js'
 import { CacheSnapshotTable } from '../query/table.js'
 import type { Snapshot, SnapshotTable, TableDeclaration } from '../query/types.js'
 import type { Snapshot as StoreSnapshot } from '../store/snapshot.js'
@@ -86,6 +87,8 @@ class OpenSnapshot implements Snapshot {
   readonly lsn: Lsn
   readonly openedMs: number
   readonly generation: Generation
+  /** Those of its generation as they were then. */
+  readonly #live: readonly LiveTable[]
   readonly #snapshot: StoreSnapshot
   readonly #tables = new Map<object, SnapshotTable<never>>()
   readonly #onEnd: (snapshot: OpenSnapshot) => void
@@ -98,6 +101,7 @@ class OpenSnapshot implements Snapshot {
     onEnd: (snapshot: OpenSnapshot) => void,
   ) {
     this.generation = generation
+    this.#live = generation.tables
     this.#snapshot = generation.store.snapshot()
     this.position = position
     this.lsn = this.#snapshot.position
@@ -108,7 +112,7 @@ class OpenSnapshot implements Snapshot {
   table<Row extends object>(declaration: TableDeclaration<Row>): SnapshotTable<Row> {
     const known = this.#tables.get(declaration) as SnapshotTable<Row> | undefined
     if (known !== undefined) return known
-    const live = this.generation.tables.find(({ mapping }) => mapping.declaration === declaration)
+    const live = this.#live.find(({ mapping }) => mapping.declaration === declaration)
     if (live === undefined) throw notAnEntity()
     const table = new CacheSnapshotTable<Row>(live, this.#snapshot, () => {
       if (this.#ended !== null) throw this.#ended

@@ -1,5 +1,5 @@
 import type { Lsn } from '../change/lsn.js'
-import { asError } from '../errors.js'
+import { asError, type CacheError } from '../errors.js'
 import type { Timers } from '../runtime.js'
 import { type Address, NONE } from '../store/address.js'
 import type { TableStore } from '../store/table.js'
@@ -114,10 +114,7 @@ export class ChangeFeed<Live extends FeedTable = FeedTable> {
         if (error.transient) return
         // Half a transaction is no commit.
         forgetPending(followed)
-        for (const subscription of followed.subscribers) {
-          subscription.failure = error
-          subscription.wake()
-        }
+        fail(followed, error)
       },
     }
   }
@@ -178,15 +175,28 @@ export class ChangeFeed<Live extends FeedTable = FeedTable> {
    * them, and its beginning has gone by unseen.
    */
   reloaded(liveOf: (table: number) => Live, midTransaction: boolean): void {
-    for (const [table, followed] of this.#followed) {
-      followed.history.live.table.observer = null
-      for (const subscription of followed.subscribers) unroute(followed, subscription)
-      followed.history = new History(liveOf(table))
-      forgetPending(followed)
-      followed.pendingIncomplete = midTransaction
-      this.#observe(followed)
-      for (const subscription of followed.subscribers) reload(followed, subscription)
-    }
+    for (const [table, followed] of this.#followed) this.#renew(followed, liveOf(table), midTransaction)
+  }
+
+  /** One table was closed, read anew, or given up; no transaction is being applied to it. */
+  replaced(table: number, live: Live): void {
+    const followed = this.#followed.get(table)
+    if (followed === undefined) return
+    const { failed } = live.table
+    followed.history.live.table.observer = null
+    forgetPending(followed)
+    if (failed === null) this.#renew(followed, live, false)
+    else if (!failed.transient) fail(followed, failed)
+  }
+
+  #renew(followed: Followed<Live>, live: Live, midTransaction: boolean): void {
+    followed.history.live.table.observer = null
+    for (const subscription of followed.subscribers) unroute(followed, subscription)
+    followed.history = new History(live)
+    forgetPending(followed)
+    followed.pendingIncomplete = midTransaction
+    this.#observe(followed)
+    for (const subscription of followed.subscribers) reload(followed, subscription)
   }
 
   /** Holds nothing any more for those who might come back. */
@@ -195,6 +205,14 @@ export class ChangeFeed<Live extends FeedTable = FeedTable> {
       followed.cancelEnd?.()
       if (followed.subscribers.size === 0) this.#forget(table, followed)
     }
+  }
+}
+
+/** Readers get no more of the table than what they have not read yet, and then this error. */
+function fail<Live extends FeedTable>({ subscribers }: Followed<Live>, error: CacheError): void {
+  for (const subscription of subscribers) {
+    subscription.failure = error
+    subscription.wake()
   }
 }
 

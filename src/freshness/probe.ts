@@ -4,7 +4,7 @@ import { asError, ConnectionError } from '../errors.js'
 import type { Logger } from '../observe.js'
 import { pause, type QueryConnection, type Runtime } from '../runtime.js'
 import { FILES_SQL } from './files.js'
-import { fingerprintSql } from './fingerprint.js'
+import { type Fingerprint, fingerprintSql, parseFingerprint } from './fingerprint.js'
 import { SharedQuestion } from './shared-question.js'
 import { SpacedCheck } from './spaced-check.js'
 
@@ -36,7 +36,7 @@ export interface ProbeAnswer {
   readonly snapshot: SqlSnapshot
   /** The server's start time: another one means that it was restarted, or is another server. */
   readonly startedAt: string
-  readonly fingerprint: string
+  readonly fingerprint: Fingerprint
   /** What `FILES_SQL` gives; null if it was not asked for. */
   readonly files: string | null
   readonly inRecovery: boolean
@@ -167,6 +167,19 @@ export class Prober {
     return this.#proof
   }
 
+  /** Asks now, and has the answer judged; null if there is none this time. Rejects with what is final, as `run` does. */
+  async look(signal: AbortSignal): Promise<ProbeAnswer | null> {
+    try {
+      return await this.#askAndCheck(signal)
+    } catch (error) {
+      signal.throwIfAborted()
+      if (error instanceof FinalProbeError) throw error.reason
+      if (isRefusal(error) || isShuttingDown(error)) throw error
+      this.#options.logger.warn(`A freshness probe failed: ${asError(error).message}`)
+      return null
+    }
+  }
+
   #judge(error: unknown, signal: AbortSignal, ended: AbortController): void {
     if (signal.aborted) return
     if (error instanceof FinalProbeError) ended.abort(error.reason)
@@ -222,7 +235,7 @@ export class Prober {
         position: normaliseInsertLsn(position, target.walBlockBytes, target.walSegmentBytes),
         snapshot: SqlSnapshot.parse(row!['snapshot']!),
         startedAt: row!['started']!,
-        fingerprint: row!['fingerprint']!,
+        fingerprint: parseFingerprint(row!['fingerprint']!),
         files: row!['files']!,
         inRecovery: row!['recovering'] === 't',
         synchronous: row!['synchronous'] === 't',

@@ -6,6 +6,7 @@ import {
   NotReadyError,
   SnapshotMissError,
   StaleError,
+  TableReloadingError,
   WaitTimeoutError,
 } from '../errors.js'
 import type { Lsn } from '../change/lsn.js'
@@ -302,6 +303,7 @@ function isUnknown(error: unknown): boolean {
     error instanceof NotLocalError ||
     error instanceof SnapshotMissError ||
     error instanceof MemoryLimitError ||
-    error instanceof NotReadyError
+    error instanceof NotReadyError ||
+    error instanceof TableReloadingError
   )
 }

@@ -155,7 +155,8 @@ class FrameBatch<B> implements ChangeBatch<B> {
   // Hot: the loop runs once per frame.
   deliver(sink: ChangeSink<B>, maxChanges: number): boolean {
     const { queue, decoder } = this
-    for (let count = Math.min(maxChanges, this.#framesLeft); count > 0 && queue.shift(); count--) {
+    let count = Math.min(maxChanges, this.#framesLeft)
+    for (; count > 0 && sink.held !== true && queue.shift(); count--) {
       this.#framesLeft--
       if (queue.isKeepalive) sink.progress(lsnFromHalves(queue.lsnHigh, queue.lsnLow))
       else decoder.decode(queue.lsnHigh, queue.lsnLow, queue.bytes, queue.start, queue.end, sink)

@@ -60,10 +60,28 @@ export class Store {
   }
 
   addTable(layout: TableLayout): TableStore {
-    const memory = new MemoryAccount(layout.name, this.#options.tableLimitBytes, this.#budget)
-    const table = new TableStore(layout, memory, this.readers, this.#options.hashSeed)
+    const table = this.makeTable(layout)
     this.tables.push(table)
     return table
+  }
+
+  /** A table that is no part of the store until it is adopted: it is filled meanwhile, and nobody reads it. */
+  makeTable(layout: TableLayout): TableStore {
+    const memory = new MemoryAccount(layout.name, this.#options.tableLimitBytes, this.#budget)
+    return new TableStore(layout, memory, this.readers, this.#options.hashSeed)
+  }
+
+  /** Makes the table part of the store, with what was written to it by the transaction in progress, which is no commit of the server's. */
+  adopt(table: TableStore): void {
+    this.tables.push(table)
+    this.#publish()
+  }
+
+  /** Gives the table up; every read of it gets this error from now on. */
+  remove(table: TableStore, error: CacheError): void {
+    const place = this.tables.indexOf(table)
+    if (place >= 0) this.tables.splice(place, 1)
+    table.fail(error)
   }
 
   /** The number under which the next transaction is written. */
@@ -75,12 +93,17 @@ export class Store {
 
   /** Makes the transaction in progress visible: all of it, at once. The watermark moves last. `xid` is what the stream calls it. */
   publish(position: Lsn, xid?: number): void {
-    const seq = this.#pending
-    assert(seq !== 0 && position > this.#position, 'positions of published commits ascend')
+    assert(position > this.#position, 'positions of published commits ascend')
     if (xid !== undefined) {
-      const changed = this.tables.filter(table => table.isChanged(seq))
+      const changed = this.tables.filter(table => table.isChanged(this.#pending))
       this.recent.add(xid, changed)
     }
+    this.#publish(position)
+  }
+
+  #publish(position: Lsn = this.#position): void {
+    const seq = this.#pending
+    assert(seq !== 0, 'a transaction is published')
     for (const table of this.tables) table.publish(seq)
     this.#pending = 0
     this.#position = position

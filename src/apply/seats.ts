@@ -1,0 +1,141 @@
+import { TupleView } from '../change/change.js'
+import type { Relation } from '../change/relation.js'
+import { assert, DivergedError } from '../errors.js'
+import { type AppliedTable, type BoundRelation, bindRelation } from './binding.js'
+import { type KeptChange, show, TableLog } from './table-log.js'
+
+const NO_ORDER = new Int32Array(0)
+
+/** One relation of the stream, and the table that its changes go to, which may be replaced while the stream goes on. */
+interface Seat {
+  applied: AppliedTable
+  /** As it was announced last. */
+  relation: Relation | null
+  /** What the decoder hands back with the relation's changes. It keeps it, so it is changed in place. */
+  bound: BoundRelation | null
+  /** The changes that are set aside while the table is read anew; null if it is not. */
+  log: TableLog | null
+}
+
+/** Where the changes of each relation go. */
+export class Seats {
+  readonly #seats: ReadonlyMap<number, Seat>
+  readonly #old = new TupleView()
+  readonly #row = new TupleView()
+  /** The shape in which changes were replayed last. */
+  #replayed: BoundRelation | null = null
+  readonly #onChanged: (oid: number, error: DivergedError) => void
+  /** Those whose changes are set aside. */
+  readonly #logs = new Set<TableLog>()
+
+  /** `onChanged` is told of a relation that no longer has what was mapped; it is to call `setAside`. */
+  constructor(tables: readonly AppliedTable[], onChanged: (oid: number, error: DivergedError) => void) {
+    this.#seats = new Map(
+      tables.map(applied => [applied.mapping.oid, { applied, relation: null, bound: null, log: null }]),
+    )
+    this.#onChanged = onChanged
+  }
+
+  /** What to hand back with the relation's changes; null if nobody wants them. */
+  announce(relation: Relation): BoundRelation | null {
+    const seat = this.#seats.get(relation.oid)
+    if (seat === undefined) return null
+    seat.relation = relation
+    seat.bound = null
+    if (seat.log === null) {
+      try {
+        seat.bound = bindRelation(relation, seat.applied)
+        return seat.bound
+      } catch (error) {
+        if (!(error instanceof DivergedError)) throw error
+        this.#onChanged(relation.oid, error)
+      }
+    }
+    const { mapping, table } = seat.applied
+    assert(seat.log !== null, 'a relation that has changed is set aside')
+    seat.bound = { mapping, table, order: NO_ORDER, relation, log: seat.log, isStale: false }
+    return seat.bound
+  }
+
+  /** From now on the relation's changes are kept, in order, and not applied; `closed` is a table that can't be read. Once more: those kept are forgotten. */
+  setAside(oid: number, closed: AppliedTable): void {
+    const seat = this.#seats.get(oid)!
+    if (seat.log !== null) this.#logs.delete(seat.log)
+    seat.log = new TableLog()
+    this.#logs.add(seat.log)
+    seat.applied = closed
+    const { bound } = seat
+    if (bound === null) return
+    bound.table = closed.table
+    bound.log = seat.log
+  }
+
+  /** The transaction in progress is published, or was taken back. */
+  committed(xid: number): void {
+    for (const log of this.#logs) log.commit(xid)
+  }
+
+  aborted(): void {
+    for (const log of this.#logs) log.abort()
+  }
+
+  /** The transactions that were set aside. @throws {DivergedError} if there were too many. */
+  kept(oid: number): TableLog['transactions'] {
+    const { log, applied } = this.#seats.get(oid)!
+    assert(log !== null, 'what is read anew was set aside')
+    if (log.isOver)
+      throw new DivergedError(applied.mapping.name, 'more was written while it was read than is kept.')
+    return log.transactions
+  }
+
+  /** The relation's changes go to this table from now on, which has all that were set aside. */
+  seat(oid: number, applied: AppliedTable): void {
+    const seat = this.#seats.get(oid)!
+    if (seat.log !== null) this.#logs.delete(seat.log)
+    seat.log = null
+    seat.applied = applied
+    const { bound, relation } = seat
+    if (bound === null || relation === null) return
+    bound.log = null
+    try {
+      const { mapping, table, order } = bindRelation(relation, applied)
+      Object.assign(bound, { mapping, table, order })
+    } catch (error) {
+      if (!(error instanceof DivergedError)) throw error
+      // It was announced before the table was changed, and will be again before the next change.
+      bound.isStale = true
+    }
+  }
+
+  /** Applies what was set aside. */
+  replay(change: KeptChange, { table, mapping }: AppliedTable, seq: number): void {
+    if (change.kind === 'truncate') {
+      table.truncate(seq)
+      return
+    }
+    const { order } = this.#boundFor(change.relation!, { table, mapping })
+    const old = change.old === null ? null : show(change.old, this.#old)
+    const row = change.row === null ? null : show(change.row, this.#row)
+    if (change.kind === 'insert') table.insert(row!, order, seq)
+    else if (change.kind === 'update') table.update(old, change.oldIsFull, row!, order, seq)
+    else table.remove(old!, order, seq)
+  }
+
+  #boundFor(relation: Relation, applied: AppliedTable): BoundRelation {
+    if (this.#replayed?.relation !== relation || this.#replayed.table !== applied.table)
+      this.#replayed = bindRelation(relation, applied)
+    return this.#replayed
+  }
+}
+
+/** A change of a table that can't be written: kept if it is read anew. @throws {DivergedError} if it can't be understood. */
+export function setAside(
+  { log, relation, mapping, isStale }: BoundRelation,
+  kind: KeptChange['kind'],
+  old: TupleView | null,
+  oldIsFull: boolean,
+  row: TupleView | null,
+): void {
+  if (isStale) throw new DivergedError(mapping.name, 'a change came in a shape that it no longer has.')
+  log?.add(kind, relation, old, oldIsFull, row)
+}

@@ -1,0 +1,224 @@
+import type { Applier } from '../apply/applier.js'
+import type { AppliedTable } from '../apply/binding.js'
+import { type CacheError, DivergedError, TableReloadingError } from '../errors.js'
+import { type Fingerprint, samePublication } from '../freshness/fingerprint.js'
+import type { ProbeAnswer } from '../freshness/probe.js'
+import type { TableMapping } from '../mapping/mapping.js'
+import type { LiveTable } from '../query/live.js'
+import { pause } from '../runtime.js'
+import type { Store } from '../store/store.js'
+import { type ReloadContext, type Reread, TableReloads } from './table-reloads.js'
+
+/** Between two questions to a server that does not show a transaction to queries yet, though it has sent it. */
+const LOOK_AGAIN_MS = 5
+/** How long that may take before the tables it concerns are closed. */
+const LIMBO_MS = 1_000
+
+export interface TableWatchOptions extends ReloadContext {
+  readonly store: Store
+  readonly tables: readonly (LiveTable & AppliedTable)[]
+  readonly applier: () => Applier
+  /** A mapped table in the store; not yet part of it. */
+  readonly makeTable: (mapping: TableMapping) => LiveTable & AppliedTable
+  /** A table that can't be read. */
+  readonly closedTable: (mapping: TableMapping, error: CacheError) => LiveTable & AppliedTable
+  /** Asks the server, and judges its answer; null if there is none this time. Rejects if the stream is to end. */
+  readonly look: (signal: AbortSignal) => Promise<ProbeAnswer | null>
+  /** Resolves when the position is visible. */
+  readonly reached: (position: Reread['reached'], signal: AbortSignal) => Promise<void>
+  /** Has the server send something. */
+  readonly nudge: (signal: AbortSignal) => void
+  /** This is the table from now on. */
+  readonly onTable: (live: LiveTable) => void
+}
+
+/**
+ * Watches over the shapes of a generation's tables: one that was changed in a way that the stream does not tell is closed, read anew beside the
+ * stream, and opened again, while the others go on. With a decoder that does not announce relations, such a change ends the generation.
+ */
+export class TableWatch {
+  readonly #options: TableWatchOptions
+  readonly #reloads: TableReloads
+  readonly #mends: boolean
+  #tables: readonly LiveTable[]
+  /** What each table looked like when it was read, by its OID, and from when on answers may be compared with that. */
+  readonly #expected = new Map<
+    number,
+    { readonly hash: string | null | undefined; readonly sinceMs: number }
+  >()
+  /** OIDs of the tables that are closed. */
+  readonly #closed = new Set<number>()
+  /** Opens what was read anew; called at the end of a transaction. */
+  #atBoundary: (() => void) | null = null
+  /** Whether nothing is being applied. */
+  #isIdle = true
+  /** A table that was read anew is becoming part of the store. */
+  #opening: Promise<void> | null = null
+  #until: AbortSignal = AbortSignal.abort()
+
+  constructor(options: TableWatchOptions) {
+    this.#options = options
+    const { setup } = options
+    this.#mends = options.options.decoder === 'pgoutput'
+    for (const { oid } of setup.mappings)
+      this.#expected.set(oid, { hash: setup.fingerprint[oid], sinceMs: Number.NEGATIVE_INFINITY })
+    this.#tables = [
+      ...options.tables,
+      ...setup.out.map(({ mapping, error }) => options.closedTable(mapping, error)),
+    ]
+    this.#reloads = new TableReloads(options, {
+      isWatched: ({ oid }) => this.#expected.has(oid),
+      begin: mapping => this.#setAside(mapping),
+      makeTable: options.makeTable,
+      visible: () => options.store.visible,
+      adopt: (mapping, reread, signal) => this.#adopt(mapping, reread, signal),
+      putOut: (mapping, error) => this.#replace(mapping, options.closedTable(mapping, error)),
+    })
+    for (const { mapping } of setup.out) this.#reloads.request(mapping)
+  }
+
+  /** In the order of their declarations, but for those that no longer fit. A new array each time one is replaced. */
+  get tables(): readonly LiveTable[] {
+    return this.#tables
+  }
+
+  /** Reads anew what has to be, until `signal` aborts. Rejects with what takes the whole generation's being loaded anew. */
+  async run(signal: AbortSignal): Promise<void> {
+    this.#until = signal
+    await this.#reloads.run(signal)
+  }
+
+  /**
+   * Compares what the server says of the tables with what they looked like when they were read.
+   *
+   * @throws {DivergedError} if that concerns all of them.
+   */
+  check({ fingerprint, askedMs }: Pick<ProbeAnswer, 'fingerprint' | 'askedMs'>): void {
+    const all = this.#tables.map(({ mapping }) => mapping.name).join(', ')
+    if (!samePublication(fingerprint, this.#options.setup.fingerprint))
+      throw new DivergedError(all, 'the publication was changed in a way that the stream does not tell.')
+    for (const { mapping } of this.#tables) {
+      if (!this.#isChanged(mapping, fingerprint, askedMs)) continue
+      if (!this.#mends)
+        throw new DivergedError(mapping.name, 'it was changed in a way that the stream does not tell.')
+      this.changed(mapping.oid)
+    }
+  }
+
+  #isChanged({ oid }: TableMapping, fingerprint: Fingerprint, askedMs: number): boolean {
+    const expected = this.#expected.get(oid)
+    if (expected === undefined || this.#closed.has(oid) || askedMs < expected.sinceMs) return false
+    return fingerprint[oid] !== expected.hash
+  }
+
+  /** Why a stream that was cut off can't be gone on with, by what the tables look like now; null if that does not keep it from it. */
+  obstacle(fingerprint: Fingerprint): string | null {
+    if (!samePublication(fingerprint, this.#options.setup.fingerprint))
+      return 'the publication was changed meanwhile'
+    const changed = this.#tables.find(({ mapping }) =>
+      this.#isChanged(mapping, fingerprint, Number.POSITIVE_INFINITY),
+    )
+    return changed === undefined || this.#mends ? null : `${changed.mapping.name} was changed meanwhile`
+  }
+
+  /** The table has another shape than it was read in: it is closed and read anew. */
+  changed(oid: number): void {
+    const live = this.#tables.find(({ mapping }) => mapping.oid === oid)
+    if (live === undefined || this.#closed.has(oid)) return
+    const { mapping } = live
+    // What a bounded table knows would have to be thrown away, and its fills with it: as everything is loaded anew.
+    if (mapping.keep !== 'all')
+      throw new DivergedError(mapping.name, 'it was changed in a way that the stream does not tell.')
+    this.#closed.add(oid)
+    const error = new TableReloadingError(mapping.name)
+    this.#options.options.logger.warn(error.message)
+    const closed = this.#options.closedTable(mapping, error)
+    this.#options.applier().setAside(oid, closed)
+    this.#replace(mapping, closed)
+    this.#options.store.remove(live.table, error)
+    this.#reloads.request(mapping)
+  }
+
+  /**
+   * The stream has announced relations in transaction `xid`, as it does before their first change, and again after they may have been altered:
+   * the server is asked before any of the changes is applied. A transaction may be sent before queries see it, DDL of its own included: then
+   * it is asked again.
+   */
+  async announced(xid: number, oids: readonly number[]): Promise<void> {
+    const { clock, timers } = this.#options.options.runtime
+    const deadlineMs = clock.monotonicMs() + LIMBO_MS
+    while (oids.some(oid => !this.#closed.has(oid))) {
+      const snapshot = (await this.#options.look(this.#until))?.snapshot
+      if (snapshot?.sees(snapshot.widen(xid))) return
+      if (clock.monotonicMs() > deadlineMs) for (const oid of oids) this.changed(oid)
+      else await pause(timers, LOOK_AGAIN_MS, this.#until)
+      this.#until.throwIfAborted()
+    }
+  }
+
+  /** Runs what applies changes to the store. What was read anew becomes part of it before or after that, never in its middle. */
+  async applying(apply: () => Promise<void>): Promise<void> {
+    if (this.#opening !== null) await this.#opened()
+    this.#isIdle = false
+    try {
+      await apply()
+    } finally {
+      this.#isIdle = true
+    }
+    if (!this.#options.store.writing) this.#atBoundary?.()
+    if (this.#opening !== null) await this.#opened()
+  }
+
+  /** Its failure is told to whoever reads the table anew. */
+  async #opened(): Promise<void> {
+    await this.#opening?.catch(() => undefined)
+  }
+
+  #setAside(mapping: TableMapping): void {
+    const { applier, closedTable } = this.#options
+    applier().setAside(mapping.oid, closedTable(mapping, new TableReloadingError(mapping.name)))
+  }
+
+  async #adopt(mapping: TableMapping, reread: Reread, signal: AbortSignal): Promise<void> {
+    const { reached, nudge } = this.#options
+    nudge(signal)
+    await reached(reread.reached, signal)
+    const open = (): Promise<void> => {
+      this.#opening = this.#open(mapping, reread).finally(() => {
+        this.#opening = null
+      })
+      return this.#opening
+    }
+    if (this.#isIdle && !this.#options.store.writing) await open()
+    else await this.#whenBetween(open, signal)
+  }
+
+  /** Calls `open` between two transactions; what is applied next waits for it. */
+  #whenBetween(open: () => Promise<void>, signal: AbortSignal): Promise<void> {
+    return new Promise((resolve, reject) => {
+      const onAbort = (): void => {
+        this.#atBoundary = null
+        reject(signal.reason as Error)
+      }
+      signal.addEventListener('abort', onAbort, { once: true })
+      this.#atBoundary = () => {
+        this.#atBoundary = null
+        signal.removeEventListener('abort', onAbort)
+        open().then(resolve, reject)
+      }
+      if (signal.aborted) onAbort()
+    })
+  }
+
+  async #open({ oid }: TableMapping, { live, snapshot, fingerprint, readMs }: Reread): Promise<void> {
+    await this.#options.applier().adopt(oid, live, snapshot)
+    this.#expected.set(oid, { hash: fingerprint[oid], sinceMs: readMs })
+    this.#closed.delete(oid)
+    this.#replace(live.mapping, live)
+  }
+
+  #replace({ oid }: TableMapping, live: LiveTable): void {
+    this.#tables = this.#tables.map(each => (each.mapping.oid === oid ? live : each))
+    this.#options.onTable(live)
+  }
+}
