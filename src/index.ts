@@ -100,4 +100,5 @@ export type {
   Watched,
   WaitOptions,
 } from './query/types.js'
+export { cached, type CachedOptions } from './query/cached.js'
 export type { Clock, Runtime, Timers } from './runtime.js'

@@ -237,6 +237,7 @@ export class CacheCore {
       onUnknown,
       positionOf: token => this.#codec.decode(token),
       position: () => positionOf(this.#readable()),
+      serverPosition: () => this.#serverPosition.get(),
       waitFor: (position, wait) => this.#waits.waitFor(position, wait),
       mustCover: (position, by) => this.#waits.mustCover(position, by),
       prove: signal => this.#live?.prove(signal) ?? Promise.resolve(),

@@ -37,6 +37,8 @@ export interface ReadContext {
   readonly tokenOf: (position: LogPosition) => string
   /** Where memory is now. */
   readonly position: () => LogPosition
+  /** Where the server is now: at or after everything that it has shown. */
+  readonly serverPosition: () => Promise<LogPosition>
   /** Resolves when the position is visible. */
   readonly waitFor: (position: LogPosition, options: WaitOptions) => Promise<void>
   /** Resolves if the second position is at or after the first one. @throws {TokenError} @throws {TokenLostError} */
@@ -71,6 +73,8 @@ export interface Question<Row extends object, T> {
   /** The same as of a snapshot's commit. */
   readonly snapshot: (table: SnapshotTable<Row>) => Promise<T>
   readonly database: (live: LiveTable) => Promise<Fetched<T>>
+  /** What is called instead of asking PostgreSQL. */
+  readonly load?: () => Promise<T>
   /** What is read into memory, where that is bounded and does not know; undefined if it could not be shown at a commit in time. */
   readonly fill?: (live: LiveTable) => Promise<{ readonly value: T; readonly lsn: Lsn } | undefined>
 }
@@ -170,7 +174,22 @@ async function fromDatabase<Row extends object, T>(
   { options, floor }: Asked,
   question: Question<Row, T>,
 ): Promise<T> {
+  if (question.load !== undefined) return fromLoader(context, floor, question.load)
   const { value, position } = await notBehind(context, source, options, question)
+  if (floor !== null) await context.mustCover(floor, position)
+  context.session?.observe(position)
+  return value
+}
+
+/** Nothing is known of what it shows, but that the server had come so far by then. */
+async function fromLoader<T>(
+  context: ReadContext,
+  floor: LogPosition | null,
+  load: () => Promise<T>,
+): Promise<T> {
+  const value = await load()
+  if (floor === null && context.session === null) return value
+  const position = await context.serverPosition()
   if (floor !== null) await context.mustCover(floor, position)
   context.session?.observe(position)
   return value

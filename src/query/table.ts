@@ -53,15 +53,23 @@ class AsyncReads<Row extends object> implements SessionTable<Row> {
     return this.#findUnique(query, row => row)
   }
 
+  async findUniqueOr<T>(query: FindUnique<Row>, load: () => Promise<T>): Promise<Row | null | T> {
+    return this.#findUnique<Row | null | T>(query, row => row, load)
+  }
+
   /** As `findUnique`, with the state that the answer is of: for whoever compares answers with a history of the table. */
   findUniqueAt(query: FindUnique<Row>): Promise<Located<Row>> {
     return this.#findUnique(query, (row, seq, lsn) => ({ row, seq, lsn }))
   }
 
-  /** `toAnswer` is given the commit that the row is as of, and where that ends; null where only PostgreSQL or a snapshot could say. */
+  /**
+   * `toAnswer` is given the commit that the row is as of, and where that ends; null where only PostgreSQL or a snapshot could say. `load` stands for
+   * asking PostgreSQL.
+   */
   #findUnique<T>(
     query: FindUnique<Row>,
     toAnswer: (row: Row | null, seq: CommitSeq | null, lsn: Lsn | null) => T,
+    load?: () => Promise<T>,
   ): Promise<T> {
     checkFind(this.#source.live, query, FIND_OPTIONS)
     checkConsistency(query.consistency)
@@ -78,6 +86,7 @@ class AsyncReads<Row extends object> implements SessionTable<Row> {
         const { value, ...at } = await this.#context.database.findByKey(live, where, signal)
         return { value: found(value), ...at }
       },
+      ...(load === undefined ? {} : { load }),
       fill: async live => {
         const filled = await fillByKey(live, where, consistency === 'fresh', signal)
         if (filled === undefined) return undefined

@@ -163,6 +163,11 @@ export interface Table<Row> extends Omit<SnapshotTable<Row>, keyof SnapshotQueri
   findUnique(query: FindUnique<Row>): Promise<Row | null>
   findUniqueOrThrow(query: FindUnique<Row>): Promise<Row>
   /**
+   * As `findUnique`, but where that would ask PostgreSQL, `load` is called and what it gives is the answer: a repository's own read, say. `cached`
+   * makes a function of it.
+   */
+  findUniqueOr<T>(query: FindUnique<Row>, load: () => Promise<T>): Promise<Row | null | T>
+  /**
    * Reads the rows of these keys into memory, where the table is bounded and does not know them: as many as have room. Keys that can't be shown at a
    * commit within `fillWaitMs` are left out.
    *
