@@ -7,6 +7,7 @@ import { spawnSync } from 'node:child_process'
 import { parseArgs } from 'node:util'
 import { apply } from './apply.js'
 import { bounded } from './bounded.js'
+import { feed } from './feed.js'
 import { giant } from './giant.js'
 import { latency } from './latency.js'
 import { load } from './load.js'
@@ -15,7 +16,7 @@ import { read } from './read.js'
 import type { Benchmark, BenchmarkOptions, Figure } from './support/benchmark.js'
 import { table } from './support/report.js'
 
-const benchmarks: readonly Benchmark[] = [read, apply, load, memory, latency, giant, bounded]
+const benchmarks: readonly Benchmark[] = [read, apply, load, memory, latency, giant, bounded, feed]
 
 const { values: given, positionals } = parseArgs({
   allowPositionals: true,

@@ -1,3 +1,4 @@
+import { setMaxListeners } from 'node:events'
 import type pg from 'pg'
 import { formatLsn, LSN_ZERO, type Lsn } from '../change/lsn.js'
 import { type CacheError, ClosedError, NotReadyError } from '../errors.js'
@@ -80,6 +81,8 @@ export class CacheCore {
   constructor(options: ResolvedOptions) {
     const { runtime } = options
     this.#options = options
+    // Each reader of changes listens for the end, and a thousand are no leak.
+    setMaxListeners(0, this.#closing.signal)
     const bound = { maxStalenessMs: options.maxStalenessMs, whenStale: options.onStaleLocal }
     this.#gates = new FreshnessGates(runtime, bound, (...turn) => this.#onTurn(...turn))
     this.#feed = new ChangeFeed({
