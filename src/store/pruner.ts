@@ -61,7 +61,9 @@ export class Pruner {
     let left = rows
     while (left > 0 && this.#pruneNext()) left--
     if (left > 0) left = this.#sweep(left)
-    return left <= 0 || this.#chains.compactPage()
+    // A sweep that has ended may have been behind a TRUNCATE that was not the last one.
+    const isSwept = this.#truncations.newestDue(this.#readers.horizon) === 0
+    return left <= 0 || !isSwept || this.#chains.compactPage()
   }
 
   #pruneNext(): boolean {
