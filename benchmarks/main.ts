@@ -15,8 +15,9 @@ import { memory } from './memory.js'
 import { read } from './read.js'
 import type { Benchmark, BenchmarkOptions, Figure } from './support/benchmark.js'
 import { table } from './support/report.js'
+import { web } from './web.js'
 
-const benchmarks: readonly Benchmark[] = [read, apply, load, memory, latency, giant, bounded, feed]
+const benchmarks: readonly Benchmark[] = [read, apply, load, memory, latency, giant, bounded, feed, web]
 
 const { values: given, positionals } = parseArgs({
   allowPositionals: true,

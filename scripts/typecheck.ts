@@ -16,7 +16,13 @@ const projects = [
     config: `test/decorators/${kind}/tsconfig.json`,
     folder: `test/decorators/${kind}`,
   })),
-  ...['examples/web', 'examples/web/page', 'test/examples/web', 'test/integrations/typeorm'].map(folder => ({
+  ...[
+    'benchmarks/web',
+    'examples/web',
+    'examples/web/page',
+    'test/examples/web',
+    'test/integrations/typeorm',
+  ].map(folder => ({
     config: `${folder}/tsconfig.json`,
     folder,
   })),

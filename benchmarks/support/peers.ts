@@ -20,14 +20,43 @@ export interface SqliteStatement {
   run(...parameters: unknown[]): unknown
 }
 
+/** As much of autocannon as is used here. */
+export type Autocannon = (options: {
+  readonly url: string
+  readonly connections: number
+  /** Seconds. */
+  readonly duration: number
+  readonly workers: number
+  readonly requests: readonly { readonly method: 'GET'; readonly path: string }[]
+}) => Promise<AutocannonResult>
+
+export interface AutocannonResult {
+  /** A second. */
+  readonly requests: { readonly average: number }
+  /** Milliseconds. */
+  readonly latency: { readonly p99: number }
+  readonly non2xx: number
+  readonly errors: number
+}
+
 const folder = join(import.meta.dirname, '..')
 const require = createRequire(join(folder, 'package.json'))
 
 /** An in-memory database of better-sqlite3. */
 export function openSqlite(progress: (text: string) => void): SqliteDatabase {
-  if (!isInstalled('better-sqlite3')) install(progress)
+  installPeers(progress)
   const Database = require('better-sqlite3') as new (path: string) => SqliteDatabase
   return new Database(':memory:')
+}
+
+/** The load generator, which `installPeers` has made sure of. */
+export function loadAutocannon(): Autocannon {
+  return require('autocannon') as Autocannon
+}
+
+/** Installs them all, unless they are there. */
+export function installPeers(progress: (text: string) => void): void {
+  if (!['better-sqlite3', 'autocannon'].every(isInstalled)) install(progress)
 }
 
 function isInstalled(name: string): boolean {
