@@ -6,6 +6,7 @@ import { openCacheSubject } from './cache-subject.js'
 import type { Oddity } from './decoders.js'
 import { runGiant } from './giant.js'
 import type { PostgresServer } from '../test/support/postgres.js'
+import { runQueries } from './queries.js'
 import { runReconnect } from './reconnect.js'
 import { type Mismatch, simulate } from './simulate.js'
 import { runTokens } from './tokens.js'
@@ -100,6 +101,19 @@ export const scenarios: Readonly<Record<string, Scenario>> = {
       }
     },
   },
+  queries: {
+    summary:
+      'random tables and queries, with snapshots open and commits coming; memory and PostgreSQL must agree',
+    unit: 'queries',
+    defaultSteps: 100_000,
+    isOdd: false,
+    async run({ databaseUrl, seed, steps, decoder }) {
+      const { report, firstDifference } = await runQueries({ databaseUrl, seed, queries: steps, decoder })
+      const share = report.local / report.queries
+      const tooFew = share < LOCAL_SHARE_MIN && `Only ${Math.round(share * 100)} % were answered in memory.`
+      return { report: { seed, decoder, ...report }, failure: firstDifference ?? (tooFew || undefined) }
+    },
+  },
   reconnect: {
     summary: 'walsenders are killed and the server crashes; nothing may be lost or doubled',
     unit: 'kills',
@@ -129,6 +143,8 @@ export const scenarios: Readonly<Record<string, Scenario>> = {
   },
 }
 
+/** Of the queries that are made up, so many are to be answered in memory. */
+const LOCAL_SHARE_MIN = 0.6
 /** A server that crashes for every so many walsenders that are killed. */
 const KILLS_PER_CRASH = 5
 /** Long enough for a load to have been worth its while. */

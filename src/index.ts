@@ -52,6 +52,7 @@ export { type DefinedTable, defineTable, type TableDefinition } from './mapping/
 export { setupSql, type SetupSqlOptions } from './mapping/setup-sql.js'
 export type { EvictEvent, FillEvent, Logger } from './observe.js'
 export type {
+  AnyWhere,
   Count,
   CountInSnapshot,
   Explanation,

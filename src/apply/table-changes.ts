@@ -1,5 +1,6 @@
 import { NULL, TEXT, type TupleView } from '../change/change.js'
-import { hashBytes, type RecordFormat } from '../store/record.js'
+import { hashBytes } from '../sql/hash-bytes.js'
+import type { RecordFormat } from '../store/record.js'
 
 /** What the changes of one transaction do to a table's rows, key by key, in their order. `key` and `row` are good during the call only. */
 export interface ChangeReader {

@@ -19,7 +19,7 @@ export interface TableOptions {
    * kept true from then on, and those that were not used for longest leave. Bytes are those of packed rows, with what it takes to find them.
    */
   readonly keep?: Keep
-  /** Secondary indexes, each a list of properties. They are checked; no read of this version uses them. */
+  /** Secondary indexes, each a list of properties. Queries find rows by them, in memory. */
   readonly indexes?: readonly (readonly string[])[]
   /** Makes a row of your own class from a plain, frozen one; called for each read. For classes with `#private` fields. */
   readonly construct?: (row: Readonly<Record<string, unknown>>) => object

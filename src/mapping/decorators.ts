@@ -74,7 +74,7 @@ export function PrimaryKey(options: ColumnOptions = {}): FieldDecorator {
   return fieldDecorator('key', options.name)
 }
 
-/** Declares a secondary index on this property, which has to be a column; no read of this version uses it. Several properties: the table's `indexes`. */
+/** Declares a secondary index on this property, which has to be a column: queries find rows by it, in memory. Several properties: the table's `indexes`. */
 export function Index(): FieldDecorator {
   return fieldDecorator('index', undefined)
 }

@@ -16,6 +16,8 @@ export type Predicate = (row: TupleView) => number
 export class ColumnTypes {
   readonly mapping: TableMapping
   readonly #types: readonly (ValueType | NoValueType)[]
+  /** Columns whose order the query in progress goes by. */
+  readonly #orderedBy = new Set<number>()
 
   constructor(mapping: TableMapping) {
     this.mapping = mapping
@@ -38,18 +40,29 @@ export class ColumnTypes {
         'collation',
         'only PostgreSQL knows the order of texts under its collation.',
       )
-    if (!type.sound) throw this.unsound(column)
+    this.#orderedBy.add(column)
+    this.#checkSound(column)
     return type
   }
 
-  /** Whether the order of the column's values is known here. */
-  isOrdered(column: number): boolean {
-    const type = this.#types[column]!
-    return !isNoValueType(type) && type.ordered && type.sound
+  /** A query begins. */
+  begin(): void {
+    this.#orderedBy.clear()
   }
 
-  unsound(column: number): NotLocalError {
-    return this.notLocal(column, 'type', 'its enum has got new labels, whose place is not known yet.')
+  /** The query has seen all that it looks at. @throws {NotLocalError} if it went by an order that turned out not to be known. */
+  finish(): void {
+    for (const column of this.#orderedBy) this.#checkSound(column)
+  }
+
+  /** Whether the column's values can be compared here. */
+  isComparable(column: number): boolean {
+    return !isNoValueType(this.#types[column]!)
+  }
+
+  #checkSound(column: number): void {
+    if (!this.of(column).sound)
+      throw this.notLocal(column, 'type', 'its enum has got new labels, whose place is not known yet.')
   }
 
   /** The operand as bytes that `compare` takes beside stored ones. @throws {NotLocalError} @throws {QueryError} */

@@ -48,13 +48,21 @@ export interface Filter<Value> {
  * `AND: []` and `NOT: []` hold for all rows, `OR: []` for none. A property with the value `undefined`, or one that is not a column, is a
  * QueryError and never a condition that is left out.
  */
-export type Where<Row> = {
-  readonly [P in Property<Row>]?: Operand<Row[P]> | null | Filter<Row[P]>
-} & {
-  readonly AND?: Where<Row> | readonly Where<Row>[]
-  readonly OR?: readonly Where<Row>[]
-  /** None of them is true. */
-  readonly NOT?: Where<Row> | readonly Where<Row>[]
+export type Where<Row> =
+  string extends Property<Row>
+    ? AnyWhere
+    : {
+        readonly [P in Property<Row>]?: Operand<Row[P]> | null | Filter<Row[P]>
+      } & {
+        readonly AND?: Where<Row> | readonly Where<Row>[]
+        readonly OR?: readonly Where<Row>[]
+        /** None of them is true. */
+        readonly NOT?: Where<Row> | readonly Where<Row>[]
+      }
+
+/** The same for rows whose properties are not known to the compiler. */
+export interface AnyWhere {
+  readonly [property: string]: KeyValue | null | Filter<unknown> | AnyWhere | readonly AnyWhere[]
 }
 
 export type SortOrder = 'asc' | 'desc'

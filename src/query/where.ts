@@ -54,6 +54,17 @@ export function readWhere(mapping: TableMapping, where: unknown): Condition {
   return where === undefined ? EVERY_ROW : new WhereReader(mapping).read(where, 'where', 0)
 }
 
+const positions = new WeakMap<TableMapping, ReadonlyMap<string, number>>()
+
+/** The position of each property; made once a mapping. */
+function positionsOf(mapping: TableMapping): ReadonlyMap<string, number> {
+  const known = positions.get(mapping)
+  if (known !== undefined) return known
+  const made = new Map(mapping.columns.map(({ property }, position) => [property, position]))
+  positions.set(mapping, made)
+  return made
+}
+
 class WhereReader {
   readonly #mapping: TableMapping
   readonly #columns: ReadonlyMap<string, number>
@@ -61,7 +72,7 @@ class WhereReader {
 
   constructor(mapping: TableMapping) {
     this.#mapping = mapping
-    this.#columns = new Map(mapping.columns.map(({ property }, position) => [property, position]))
+    this.#columns = positionsOf(mapping)
   }
 
   read(where: unknown, path: string, depth: number): Condition {

@@ -35,7 +35,21 @@ export interface ComparedColumn extends KeyColumnType {
 }
 
 /** How the values of a column compare, as PostgreSQL's texts of them. */
-export interface ValueType {
+export type ValueType = PlainType | EnumType
+
+interface ComparedType {
+  /** 0 exactly for values that PostgreSQL calls equal. Its sign means nothing if `ordered` is false. */
+  readonly compare: CompareTexts
+  /** Whether `compare` is PostgreSQL's order. */
+  readonly ordered: boolean
+  /** Whether LIKE looks at the bytes. */
+  readonly like: boolean
+  readonly operand: OperandText
+  /** False once a value was met that the type, as it was when the table was loaded, does not have. */
+  readonly sound: boolean
+}
+
+interface PlainType extends ComparedType {
   readonly name:
     | 'integer'
     | 'numeric'
@@ -47,20 +61,10 @@ export interface ValueType {
     | 'citext'
     | 'uuid'
     | 'bytea'
-    | 'enum'
     | 'date'
     | 'time'
     | 'timestamp'
     | 'timestamptz'
-  /** 0 exactly for values that PostgreSQL calls equal. Its sign means nothing if `ordered` is false. */
-  readonly compare: CompareTexts
-  /** Whether `compare` is PostgreSQL's order. */
-  readonly ordered: boolean
-  /** Whether LIKE looks at the bytes. */
-  readonly like: boolean
-  readonly operand: OperandText
-  /** False once a value was met that the type, as it was when the table was loaded, does not have. */
-  readonly sound: boolean
 }
 
 /** Why values of a column can't be compared here. */
@@ -78,9 +82,9 @@ const NONDETERMINISTIC: NoValueType = {
   reason: 'its collation takes different texts for equal.',
 }
 
-type Fixed = Pick<ValueType, 'name' | 'compare' | 'operand'> & Partial<Pick<ValueType, 'ordered' | 'like'>>
+type Fixed = Pick<PlainType, 'name' | 'compare' | 'operand'> & Partial<Pick<PlainType, 'ordered' | 'like'>>
 
-const fixed = (type: Fixed): ValueType => ({ ordered: true, like: false, sound: true, ...type })
+const fixed = (type: Fixed): PlainType => ({ ordered: true, like: false, sound: true, ...type })
 
 const NUMERIC = fixed({ name: 'numeric', compare: compareNumerics, operand: numerics })
 const FLOAT8 = fixed({
@@ -166,7 +170,7 @@ export function isText(text: string | NoKeyText): text is string {
 }
 
 /** An enum's values are in the order of its labels. A label that was added since may be anywhere among them: then nothing is known of the order any more. */
-class EnumType implements ValueType {
+class EnumType implements ComparedType {
   readonly name = 'enum'
   readonly like = false
   readonly ordered = true
@@ -188,8 +192,13 @@ class EnumType implements ValueType {
     return difference === 0 ? compareBytes(a, aStart, aEnd, b, bStart, bEnd) : difference
   }
 
+  /** How many labels are known. */
+  get ranks(): number {
+    return this.#ranks.size
+  }
+
   /** The place of this label; behind all others for one that is not known. */
-  rank(bytes: Uint8Array, start: number, end: number): number {
+  readonly rank = (bytes: Uint8Array, start: number, end: number): number => {
     const label = Buffer.from(bytes.buffer, bytes.byteOffset + start, end - start).toString('utf8')
     const rank = this.#ranks.get(label)
     if (rank === undefined) this.#sound = false

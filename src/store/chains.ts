@@ -1,8 +1,10 @@
 import { type Address, type CommitSeq, NONE, type RowId } from './address.js'
+import { TableIndexes } from './index/table-indexes.js'
 import { homeSlot, KeyIndex } from './key-index.js'
 import type { MemoryAccount } from './memory.js'
 import type { Readers } from './readers.js'
-import { hashBytes, type RecordFormat } from './record.js'
+import { hashBytes } from '../sql/hash-bytes.js'
+import type { RecordFormat } from './record.js'
 import { RowIds } from './row-ids.js'
 import { Slab, TOMBSTONE, UNKNOWN } from './slab.js'
 
@@ -17,6 +19,7 @@ export type Pruned =
 export class Chains {
   readonly slab: Slab
   readonly rows: RowIds
+  readonly indexes: TableIndexes
   readonly #keys: KeyIndex
   readonly #format: RecordFormat
   readonly #readers: Readers
@@ -33,6 +36,7 @@ export class Chains {
     this.#format = format
     this.#readers = readers
     this.#seed = seed
+    this.indexes = new TableIndexes(this.slab, this.rows, format, memory, seed)
   }
 
   /** The row whose key is these bytes, as a record would begin; -1 if there is none. Hot: once per cold read and per change. */
@@ -95,8 +99,14 @@ export class Chains {
     if (older === NONE) this.removeRow(row)
     else {
       this.#setHead(row, older)
-      this.slab.free(head)
+      this.free(head)
     }
+  }
+
+  /** Frees a record that is no version of its row any more. */
+  free(record: Address): void {
+    this.indexes.unlinked(record)
+    this.slab.free(record)
   }
 
   #setHead(row: RowId, head: Address): void {
@@ -116,7 +126,8 @@ export class Chains {
     this.#keys.remove(this.#hashOf(head), row)
     for (let record = head; record !== NONE; ) {
       const older = this.slab.older(record)
-      this.slab.free(record)
+      this.rows.setHead(row, older)
+      this.free(record)
       record = older
     }
     this.rows.release(row)
@@ -153,7 +164,7 @@ export class Chains {
         newerSeq = seq
       } else {
         this.slab.setOlder(newer, older)
-        this.slab.free(record)
+        this.free(record)
       }
       record = older
     }
@@ -172,10 +183,10 @@ export class Chains {
       last = older
       older = this.slab.older(last)
     }
-    this.slab.setOlder(last, NONE)
     while (older !== NONE) {
       const next = this.slab.older(older)
-      this.slab.free(older)
+      this.slab.setOlder(last, next)
+      this.free(older)
       older = next
     }
   }
@@ -203,6 +214,7 @@ export class Chains {
 
   /** Gives everything back at once. */
   clear(): void {
+    this.indexes.clear()
     this.slab.clear()
     this.rows.clear()
     this.#keys.clear()

@@ -255,14 +255,3 @@ export class KeyBuffer {
     this.bytes = larger
   }
 }
-
-/** The hash of some bytes, an unsigned 32-bit integer. `seed` keeps others from choosing keys that collide. */
-export function hashBytes(bytes: Uint8Array, start: number, end: number, seed: number): number {
-  let hash = seed
-  for (let i = start; i < end; i++) {
-    hash = Math.imul(hash ^ bytes[i]!, 0x5bd1e995)
-    hash ^= hash >>> 15
-  }
-  hash = Math.imul(hash ^ (hash >>> 13), 0xc2b2ae35)
-  return (hash ^ (hash >>> 16)) >>> 0
-}

@@ -56,6 +56,7 @@ export class Slab {
   #page = -1
   #next = 0
   #liveWords = 0
+  #records = 0
   /** The page whose records are being moved away: what is freed there is not used again. */
   #evacuated = -1
 
@@ -68,6 +69,11 @@ export class Slab {
     return this.#liveWords * 4
   }
 
+  /** How many records are in use. */
+  get records(): number {
+    return this.#records
+  }
+
   /**
    * A new record with room for `dataBytes` of values. Its header is set, its values are the caller's to write.
    *
@@ -76,6 +82,7 @@ export class Slab {
   allocate(dataBytes: number, rowId: number, seq: CommitSeq, flags: number): Address {
     const size = (HEADER_BYTES + dataBytes + 3) >>> 2
     const address = size >= LARGE_WORDS ? this.#allocateLarge(size) : this.#allocateSmall(size)
+    this.#records++
     const words = this.#words[address >>> WORD_BITS]!
     const at = address & WORD_MASK
     words[at] = (words[at]! & SIZE_MASK) | flags
@@ -158,6 +165,7 @@ export class Slab {
     const size = large ? words.length - 1 : words[at]! & SIZE_MASK
     this.#live[page]! -= size
     this.#liveWords -= size
+    this.#records--
     if (large) {
       this.#dropPage(page)
       return
@@ -194,6 +202,7 @@ export class Slab {
     this.#free.clear()
     this.#page = -1
     this.#liveWords = 0
+    this.#records = 0
   }
 
   /**
@@ -236,6 +245,7 @@ export class Slab {
     const at = address & WORD_MASK
     const size = words[at]! & SIZE_MASK
     const to = this.#allocateSmall(size)
+    this.#records++
     const target = this.#words[to >>> WORD_BITS]!
     const targetAt = to & WORD_MASK
     const targetSize = target[targetAt]! & SIZE_MASK

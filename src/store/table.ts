@@ -5,6 +5,7 @@ import { type Address, type CommitSeq, NONE, type RowId } from './address.js'
 import { BoundedWrites } from './bounded-writes.js'
 import { Chains } from './chains.js'
 import { IdList } from './id-list.js'
+import type { TableIndexes } from './index/table-indexes.js'
 import type { MemoryAccount } from './memory.js'
 import { Pruner } from './pruner.js'
 import { ReadLately } from './read-lately.js'
@@ -179,6 +180,16 @@ export class TableStore {
     return this.#chains.rows.end
   }
 
+  /** The secondary indexes. They are added before the first row. */
+  get indexes(): TableIndexes {
+    return this.#chains.indexes
+  }
+
+  /** Whether there are no versions but those that a reader of state `at`, the visible one, sees: then each entry of an index is one row of its. */
+  isSettledAt(at: CommitSeq): boolean {
+    return at === this.#readers.visible && this.#chains.slab.records === this.#sizes.at(at)
+  }
+
   /** How many rows a reader of state `at` sees. */
   sizeAt(at: CommitSeq): number {
     return this.#sizes.at(at)
@@ -262,12 +273,13 @@ export class TableStore {
     const record = this.#write(values, this.#selectOrder, seq)
     const row = this.#chains.findKeyOf(record)
     if (row < 0) {
-      this.#chains.addRow(record)
+      this.#chains.indexes.linked(this.#chains.addRow(record), record, NONE)
       this.#pendingSize++
     } else {
       const before = this.#chains.foundHead
       this.#chains.push(row, record, NONE)
-      this.#chains.slab.free(before)
+      this.#chains.indexes.linked(row, record, before)
+      this.#chains.free(before)
     }
   }
 
@@ -390,7 +402,9 @@ export class TableStore {
     const { slab } = this.#chains
     const row = this.#chains.findKeyOf(record)
     if (row < 0) {
-      this.#touched.push(this.#chains.addRow(record))
+      const added = this.#chains.addRow(record)
+      this.#touched.push(added)
+      this.#chains.indexes.linked(added, record, NONE)
       return NONE
     }
     const before = this.#chains.foundHead
@@ -401,12 +415,13 @@ export class TableStore {
       this.#chains.push(row, record, before)
       this.#touched.push(row)
     }
+    this.#chains.indexes.linked(row, record, before)
     return before
   }
 
   /** A version that its own transaction has replaced is seen by nobody. */
   #freeIfPending(record: Address, seq: CommitSeq): void {
-    if (record !== NONE && this.#chains.slab.seq(record) === seq) this.#chains.slab.free(record)
+    if (record !== NONE && this.#chains.slab.seq(record) === seq) this.#chains.free(record)
   }
 
   /** Leaves in `#merged` the new row with its unchanged TOAST values, from the old tuple or the row in memory. */

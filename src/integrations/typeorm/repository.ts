@@ -6,7 +6,7 @@ import {
   type ObjectLiteral,
   type Repository,
 } from 'typeorm'
-import { type Cache, KeyError, NotLocalError, QueryError, type Table } from '../../index.js'
+import { type AnyWhere, type Cache, KeyError, NotLocalError, QueryError, type Table } from '../../index.js'
 import { type CachedEntity, cachedEntity, type ColumnRow } from './entity.js'
 import { countCondition, type EntityQuery, findQuery } from './find-options.js'
 import { hydrate } from './hydrate.js'
@@ -192,7 +192,7 @@ class RepositoryReader<Entity extends ObjectLiteral> implements CachedRepository
 
   async #rows({ where, orderBy, skip, take }: Omit<EntityQuery, 'columns'>): Promise<readonly ColumnRow[]> {
     return this.#table.findMany({
-      ...(where === null ? {} : { where: where as object }),
+      ...(where === null ? {} : { where: where as object as AnyWhere }),
       ...(orderBy.length === 0 ? {} : { orderBy: orderBy as readonly object[] }),
       ...(skip === 0 ? {} : { skip }),
       ...(take === undefined ? {} : { take }),
@@ -202,7 +202,9 @@ class RepositoryReader<Entity extends ObjectLiteral> implements CachedRepository
   async #count(options: object): Promise<number | null> {
     const where = this.#condition(options)
     if (where === ORIGINAL) return null
-    return this.#ifPossible(() => this.#table.count(where === null ? {} : { where: where as object }))
+    return this.#ifPossible(() =>
+      this.#table.count(where === null ? {} : { where: where as object as AnyWhere }),
+    )
   }
 
   async #exists(options: object): Promise<boolean | null> {

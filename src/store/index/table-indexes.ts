@@ -1,0 +1,136 @@
+import { TEXT, TupleView } from '../../change/change.js'
+import { type Address, NONE, type RowId } from '../address.js'
+import type { MemoryAccount } from '../memory.js'
+import type { RecordFormat } from '../record.js'
+import type { RowIds } from '../row-ids.js'
+import { type Slab, TOMBSTONE } from '../slab.js'
+import { SortedEntries } from './sorted-entries.js'
+
+/** How an index makes numbers of a row's values: equal values give equal numbers. */
+export interface IndexKey {
+  /** Positions of the indexed columns, in the index's order. */
+  readonly columns: readonly number[]
+  /** Numbers in a key. */
+  readonly width: number
+  /** Writes the key of the row that `view` shows in SELECT order. `seed` is for those that hash. */
+  write(view: TupleView, into: Float64Array, seed: number): void
+}
+
+/** One index: an entry for each value that a retained version of a row has. */
+export class StoredIndex {
+  readonly entries: SortedEntries
+
+  constructor(
+    readonly key: IndexKey,
+    memory: MemoryAccount,
+  ) {
+    this.entries = new SortedEntries(key.width, memory)
+  }
+}
+
+/**
+ * A table's indexes. An entry (value, row) is there exactly as long as some version of the row, published or not, pinned or the newest, has
+ * that value; so a reader of any state finds its rows, and has to look whether the version that it sees has the value still.
+ */
+export class TableIndexes {
+  readonly list: StoredIndex[] = []
+  readonly #slab: Slab
+  readonly #rows: RowIds
+  readonly #format: RecordFormat
+  readonly #memory: MemoryAccount
+  readonly #seed: number
+  readonly #view = new TupleView()
+  readonly #other = new TupleView()
+  #key = new Float64Array(1)
+  #otherKey = new Float64Array(1)
+
+  constructor(slab: Slab, rows: RowIds, format: RecordFormat, memory: MemoryAccount, seed: number) {
+    this.#slab = slab
+    this.#rows = rows
+    this.#format = format
+    this.#memory = memory
+    this.#seed = seed
+  }
+
+  /** What hashing keys begin with. */
+  get seed(): number {
+    return this.#seed
+  }
+
+  /** An index of a table that has no rows yet. */
+  add(key: IndexKey): StoredIndex {
+    const index = new StoredIndex(key, this.#memory)
+    this.list.push(index)
+    if (key.width > this.#key.length) {
+      this.#key = new Float64Array(key.width)
+      this.#otherKey = new Float64Array(key.width)
+    }
+    return index
+  }
+
+  /** The record has become the newest version of its row; `before` was that until now, or NONE. Hot: once per change of an indexed table. @throws {MemoryLimitError} */
+  linked(row: RowId, record: Address, before: Address): void {
+    if (this.list.length === 0 || this.#slab.has(record, TOMBSTONE)) return
+    this.#show(record, this.#view)
+    const isNew = before === NONE || this.#slab.has(before, TOMBSTONE)
+    if (!isNew) this.#show(before, this.#other)
+    for (const { key, entries } of this.list) {
+      if (!isNew && this.#hasSameValues(key)) continue
+      key.write(this.#view, this.#key, this.#seed)
+      entries.add(this.#key, row)
+    }
+  }
+
+  /** The record is no version of its row any more, and about to be freed. */
+  unlinked(record: Address): void {
+    if (this.list.length === 0 || this.#slab.has(record, TOMBSTONE)) return
+    const row = this.#slab.rowId(record)
+    const head = this.#rows.head(row)
+    this.#show(record, this.#view)
+    for (const { key, entries } of this.list) {
+      key.write(this.#view, this.#key, this.#seed)
+      if (!this.#someVersionHas(key, head)) entries.remove(this.#key, row)
+    }
+  }
+
+  #someVersionHas(key: IndexKey, head: Address): boolean {
+    for (let record = head; record !== NONE; record = this.#slab.older(record)) {
+      if (this.#slab.has(record, TOMBSTONE)) continue
+      this.#show(record, this.#other)
+      if (this.#hasSameValues(key)) return true
+      key.write(this.#other, this.#otherKey, this.#seed)
+      if (this.#keysAreEqual(key.width)) return true
+    }
+    return false
+  }
+
+  #keysAreEqual(width: number): boolean {
+    for (let i = 0; i < width; i++) if (this.#key[i] !== this.#otherKey[i]) return false
+    return true
+  }
+
+  /** Whether the two views have the same bytes in the indexed columns. */
+  #hasSameValues({ columns }: IndexKey): boolean {
+    const a = this.#view
+    const b = this.#other
+    for (const column of columns) {
+      if (a.kinds[column] !== b.kinds[column]) return false
+      if (a.kinds[column] !== TEXT) continue
+      let from = a.starts[column]!
+      let to = b.starts[column]!
+      const end = a.ends[column]!
+      if (end - from !== b.ends[column]! - to) return false
+      while (from < end) if (a.bytes[from++] !== b.bytes[to++]) return false
+    }
+    return true
+  }
+
+  #show(record: Address, view: TupleView): void {
+    this.#format.read(this.#slab.page(record), this.#slab.dataStart(record), view)
+  }
+
+  /** Gives everything back at once. */
+  clear(): void {
+    for (const { entries } of this.list) entries.clear()
+  }
+}

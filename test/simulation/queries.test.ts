@@ -1,0 +1,22 @@
+import { randomInt } from 'node:crypto'
+import { expect, test } from 'vitest'
+import { runQueries } from '../../simulation/queries.js'
+import { testDatabase } from '../support/servers.js'
+
+test('random queries in memory are answered as PostgreSQL answers them at the same commit', {
+  timeout: 600_000,
+}, async () => {
+  const { url } = await testDatabase()
+  const seed = Number(process.env['SEED'] ?? randomInt(2 ** 32))
+  const { report, firstDifference } = await runQueries({
+    databaseUrl: url,
+    seed,
+    queries: 5_000,
+    decoder: 'pgoutput',
+  })
+  const again = `npm run simulate -- --scenario queries --steps 5000 --seed ${seed}`
+  expect({ firstDifference, again }).toEqual({ firstDifference: undefined, again })
+  expect(report).toMatchObject({ queries: 5_000, differences: 0 })
+  expect(report.local / report.queries).toBeGreaterThanOrEqual(0.6)
+  expect(Object.keys(report.plans).sort()).toEqual(['index', 'key', 'ordered index', 'scan'])
+})
