@@ -12,12 +12,24 @@ import { giant } from './giant.js'
 import { latency } from './latency.js'
 import { load } from './load.js'
 import { memory } from './memory.js'
+import { query } from './query.js'
 import { read } from './read.js'
 import type { Benchmark, BenchmarkOptions, Figure } from './support/benchmark.js'
 import { table } from './support/report.js'
 import { web } from './web.js'
 
-const benchmarks: readonly Benchmark[] = [read, apply, load, memory, latency, giant, bounded, feed, web]
+const benchmarks: readonly Benchmark[] = [
+  read,
+  query,
+  apply,
+  load,
+  memory,
+  latency,
+  giant,
+  bounded,
+  feed,
+  web,
+]
 
 const { values: given, positionals } = parseArgs({
   allowPositionals: true,

@@ -17,6 +17,7 @@ export interface SqliteDatabase {
 
 export interface SqliteStatement {
   get(...parameters: unknown[]): unknown
+  all(...parameters: unknown[]): unknown[]
   run(...parameters: unknown[]): unknown
 }
 
