@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import pg from 'pg'
 import { describe, expect, onTestFinished, test } from 'vitest'
 import { type Cache, Column, defineTable, openCache, PrimaryKey, ReplicatedTable } from '../../src/index.js'
-import { caughtUp, poolOf, rowsByKey } from '../support/cache.js'
+import { caughtUp, poolOf, rowsByKey, until } from '../support/cache.js'
 import { testDatabase, type TestDatabase } from '../support/servers.js'
 
 type Values = Record<string, unknown> & { readonly id: number }
@@ -112,6 +112,10 @@ describe('rows are what the application’s own pg would have SELECTed', () => {
     await db.query(`update "values" set id = id + 1000 where id > 100`)
     await expectWhatPgSelects(pool, cache)
     await db.query('alter table "values" replica identity full')
+    // That makes it be read anew, at the latest with its next change.
+    await db.query(`update "values" set small = 3 where id = 1`)
+    await caughtUp(cache)
+    await until(() => cache.health().tables.every(({ failed }) => failed === null), 'it is back')
     await db.query(`update "values" set small = 2 where id < 1000`)
     await db.query(`update "values" set id = id - 1000 where id > 1000`)
     await expectWhatPgSelects(pool, cache)
