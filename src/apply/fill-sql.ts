@@ -6,6 +6,7 @@ import { assert } from '../errors.js'
 import type { TableMapping } from '../mapping/mapping.js'
 import { selectList, tupleOfRow } from '../mapping/text-row.js'
 import type { TextRow } from '../runtime.js'
+import { anyOf } from '../sql/comparison.js'
 import { quoteIdentifier, quoteQualified } from '../sql/quote.js'
 import type { RecordFormat } from '../store/record.js'
 import type { PackedRow } from '../store/residency.js'
@@ -38,12 +39,22 @@ const FIRST_NORMAL_XID = 3
  * The join gives one row where there is none to be found. A standby can't tell its insert position; its answer is refused, but it is an answer.
  */
 export function fillSql(mapping: TableMapping, format: RecordFormat, keys: readonly Buffer[]): Statement {
-  const columns = mapping.key.map(column => `t.${quoteIdentifier(mapping.columns[column]!.column)}`)
+  const parameters: string[] = []
+  const parameter = (text: string): string => `$${parameters.push(text)}`
+  const columns = mapping.key.map(column => {
+    const { column: name, hasArrayType, compositeType } = mapping.columns[column]!
+    return { reference: `t.${quoteIdentifier(name)}`, hasArrayType, compositeType }
+  })
   const texts = keys.map(key => keyTexts(mapping, format, key))
-  const [where, parameters] =
+  const [only] = columns
+  const where =
     columns.length === 1
-      ? [`${columns[0]!} = ANY ($1)`, [arrayLiteral(texts.map(([text]) => text!))]]
-      : [`(${columns.join(', ')}) IN (${tuples(texts.length, columns.length)})`, texts.flat()]
+      ? anyOf(
+          only!,
+          texts.map(([text]) => text!),
+          parameter,
+        )
+      : `(${columns.map(({ reference }) => reference).join(', ')}) IN (${texts.map(key => `(${key.map(parameter).join(', ')})`).join(', ')})`
   return { sql: select(mapping, where), parameters }
 }
 
@@ -59,23 +70,11 @@ function select(mapping: TableMapping, where: string): string {
   LEFT JOIN ${quoteQualified(mapping.schema, mapping.table)} AS t ON ${where}`
 }
 
-/** `($1, $2), ($3, $4)`. */
-function tuples(rows: number, columns: number): string {
-  return Array.from({ length: rows }, (_, row) => {
-    const places = Array.from({ length: columns }, (_, column) => `$${row * columns + column + 1}`)
-    return `(${places.join(', ')})`
-  }).join(', ')
-}
-
 /** The key's values as PostgreSQL spells them. */
 function keyTexts({ key: columns }: TableMapping, format: RecordFormat, key: Buffer): string[] {
   const view = new TupleView()
   format.readKey(key, 0, view)
   return columns.map(column => key.toString('utf8', view.starts[column], view.ends[column]))
-}
-
-function arrayLiteral(texts: readonly string[]): string {
-  return `{${texts.map(text => `"${text.replaceAll(/["\\]/g, '\\$&')}"`).join(',')}}`
 }
 
 export function readReply(

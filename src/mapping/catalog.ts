@@ -71,6 +71,10 @@ export interface CatalogColumn {
   readonly typeName: string
   /** `pg_type.typtype` of the base type. */
   readonly typeKind: string
+  /** Whether there are arrays of the base type: of an array there are none. */
+  readonly hasArrayType: boolean
+  /** The base type's quoted name if it is a composite type, else null. */
+  readonly compositeType: string | null
   readonly notNull: boolean
   readonly generated: 'no' | 'stored' | 'virtual'
   readonly deterministic: boolean
@@ -201,7 +205,8 @@ const CODE_POINT_ORDER = `
         or l.collprovider = 'b' and to_jsonb(l)->>'colllocale' in ${BUILTIN_BYTEWISE} end
     from pg_collation l, (${DATABASE_LOCALE}) locale where l.oid = a.attcollation), false)`
 
-// citext compares lower(value) of the database's default collation, whatever the column's own.
+// citext compares lower(value) of the database's default collation, whatever the column's own. Where its schema is not in the search path, its
+// operators aren't either, and PostgreSQL compares such columns as text.
 const FOLDS_ASCII = `
   exists (
     select from pg_depend e join pg_extension x on x.oid = e.refobjid
@@ -220,24 +225,28 @@ const COLUMNS_JSON = `
     'typeModifier', base.modifier,
     'typeName', format_type(a.atttypid, a.atttypmod),
     'typeKind', base.typtype,
+    'hasArrayType', base.typarray <> 0,
+    'compositeType', case when base.typtype = 'c' then (
+      select format('%I.%I', n.nspname, t.typname)
+      from pg_type t join pg_namespace n on n.oid = t.typnamespace where t.oid = base.oid) end,
     'notNull', a.attnotnull,
     'attgenerated', a.attgenerated,
     'deterministic', coalesce((select l.collisdeterministic from pg_collation l where l.oid = a.attcollation), true),
     'codePointOrder', ${CODE_POINT_ORDER},
     'enumLabels', (select json_agg(e.enumlabel order by e.enumsortorder) from pg_enum e where e.enumtypid = base.oid),
-    'foldsAscii', ${FOLDS_ASCII} and ${CODE_POINT_ORDER},
+    'foldsAscii', ${FOLDS_ASCII} and ${CODE_POINT_ORDER} and pg_type_is_visible(base.oid),
     'selectable', has_column_privilege(c.oid, a.attnum, 'SELECT')
   ) order by a.attnum)
   from pg_attribute a
   cross join lateral (
     with recursive domain as (
-      select t.oid, t.typtype, t.typbasetype, t.typtypmod, a.atttypmod as modifier
+      select t.oid, t.typtype, t.typarray, t.typbasetype, t.typtypmod, a.atttypmod as modifier
       from pg_type t where t.oid = a.atttypid
       union all
-      select t.oid, t.typtype, t.typbasetype, t.typtypmod,
+      select t.oid, t.typtype, t.typarray, t.typbasetype, t.typtypmod,
         case when d.modifier = -1 then d.typtypmod else d.modifier end
       from domain d join pg_type t on t.oid = d.typbasetype where d.typtype = 'd')
-    select oid, typtype, modifier from domain where typtype <> 'd') base
+    select oid, typtype, typarray, modifier from domain where typtype <> 'd') base
   where a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped`
 
 const TABLES_JSON = `

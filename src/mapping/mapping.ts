@@ -21,6 +21,10 @@ export interface MappedColumn {
   readonly typeName: string
   /** `pg_type.typtype` of the base type: `b` base, `e` enum, `c` composite, `r` range, `m` multirange. */
   readonly typeKind: string
+  /** Whether there are arrays of the base type: of an array there are none. */
+  readonly hasArrayType: boolean
+  /** The base type's quoted name if it is a composite type, else null. */
+  readonly compositeType: string | null
   readonly notNull: boolean
   /** False under a nondeterministic collation: equal texts may differ in bytes. True for types without collation. */
   readonly deterministic: boolean

@@ -297,6 +297,8 @@ function mappedColumn(property: string, source: CatalogColumn, { parserFor }: Re
     typeModifier: source.typeModifier,
     typeName: source.typeName,
     typeKind: source.typeKind,
+    hasArrayType: source.hasArrayType,
+    compositeType: source.compositeType,
     notNull: source.notNull,
     deterministic: source.deterministic,
     codePointOrder: source.codePointOrder,

@@ -1,7 +1,8 @@
 import type { TableMapping } from '../mapping/mapping.js'
+import { anyOf, comparison, type ComparedReference } from '../sql/comparison.js'
 import { quoteIdentifier, quoteQualified } from '../sql/quote.js'
 import type { CheckedQuery } from './query.js'
-import type { Comparison, Condition, Operand, TextMatch } from './where.js'
+import type { Comparison, Condition, TextMatch } from './where.js'
 
 /** An SQL SELECT whose columns are `c0`, `c1` and so on, and the texts of its parameters: PostgreSQL takes them for values of the columns' types. */
 export interface Selection {
@@ -37,6 +38,11 @@ function reference(mapping: TableMapping, position: number): string {
   return `t.${quoteIdentifier(mapping.columns[position]!.column)}`
 }
 
+function compared(mapping: TableMapping, position: number): ComparedReference {
+  const { hasArrayType, compositeType } = mapping.columns[position]!
+  return { reference: reference(mapping, position), hasArrayType, compositeType }
+}
+
 function from({ schema, table }: TableMapping): string {
   return ` FROM ${quoteQualified(schema, table)} AS t`
 }
@@ -61,17 +67,16 @@ function conditionSql(mapping: TableMapping, condition: Condition, parameters: s
     case 'null':
       return `(${reference(mapping, condition.column)} IS NULL)`
     case 'compare':
-      return `(${reference(mapping, condition.column)} ${condition.op satisfies Comparison} ${parameter(condition.value.parameter)})`
+      return `(${comparison(compared(mapping, condition.column), condition.op satisfies Comparison, condition.value.parameter, parameter)})`
     case 'in':
-      return `(${reference(mapping, condition.column)} = ANY(${parameter(arrayText(condition.values))}))`
+      return `(${anyOf(
+        compared(mapping, condition.column),
+        condition.values.map(value => value.parameter),
+        parameter,
+      )})`
     case 'text':
       return `(${reference(mapping, condition.column)} LIKE ${parameter(pattern(condition.match, condition.text))})`
   }
-}
-
-/** The values as PostgreSQL's text of an array. */
-function arrayText(values: readonly Operand[]): string {
-  return `{${values.map(({ parameter }) => `"${parameter.replaceAll(/["\\]/g, String.raw`\$&`)}"`).join(',')}}`
 }
 
 function pattern(match: TextMatch, text: string): string {

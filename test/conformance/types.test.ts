@@ -10,6 +10,7 @@ import { join } from 'node:path'
 import pg from 'pg'
 import { afterAll, beforeAll, describe, expect, onTestFinished, test, vi } from 'vitest'
 import type { DecoderName } from '../../src/decode/index.js'
+import { seed } from '../support/seed.js'
 import { HOSTILE, type HostileMatrix, hostileMatrix } from './hostile.js'
 import { decoderNames, type Skip, skipUnlessInstalled } from './installed.js'
 import { typeRows } from './type-rows.js'
@@ -23,8 +24,6 @@ import {
   type TypedColumn,
 } from './type-matrix.js'
 
-/** Printed with the totals: the same seed gives the same values. */
-const seed = Number(process.env['TYPE_MATRIX_SEED'] ?? Math.floor(Math.random() * 2 ** 31))
 // All types, each way, on a slow machine.
 vi.setConfig({ testTimeout: 240_000, hookTimeout: 240_000 })
 

@@ -7,6 +7,7 @@ import type { FeedTable } from '../../src/feed/ring.js'
 import { MORE, type Subscription } from '../../src/feed/subscription.js'
 import { Store } from '../../src/store/store.js'
 import type { TableStore } from '../../src/store/table.js'
+import { seed } from '../support/seed.js'
 import { textAt, tupleOf } from '../support/tuple.js'
 import { VirtualRuntime } from '../support/virtual-runtime.js'
 
@@ -273,7 +274,6 @@ test('a reader that must look at very much gives up its turn in between', () => 
 })
 
 test('random filters, changes and pauses: what a reader keeps is what the filter leaves of the table', () => {
-  const seed = Number(process.env['SEED'] ?? Math.floor(Math.random() * 2 ** 31))
   let state = seed
   const random = (below: number): number => {
     state = (Math.imul(state, 1_103_515_245) + 12_345) & 0x7fffffff

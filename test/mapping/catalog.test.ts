@@ -99,6 +99,8 @@ describe.each([13, 14, 15, 16, 17, 18] as const)('Postgres %i', major => {
       selectable: true,
       typeModifier: -1,
       typeKind: 'b',
+      hasArrayType: true,
+      compositeType: null,
     }
     expect(typed!.columns).toEqual([
       {

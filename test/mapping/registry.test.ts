@@ -31,6 +31,8 @@ const column = (name: string, more: Partial<CatalogColumn> = {}): CatalogColumn 
   typeModifier: -1,
   typeName: 'text',
   typeKind: 'b',
+  hasArrayType: true,
+  compositeType: null,
   notNull: false,
   generated: 'no',
   deterministic: true,

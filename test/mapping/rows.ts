@@ -24,6 +24,8 @@ export function mappingOf(
       typeModifier: -1,
       typeName: 'text',
       typeKind: 'b',
+      hasArrayType: true,
+      compositeType: null,
       notNull: false,
       deterministic: true,
       codePointOrder: true,

@@ -1,5 +1,5 @@
 import { beforeAll, describe, expect, test } from 'vitest'
-import { type Cache, defineTable, openCache, type Where } from '../../src/index.js'
+import { type Cache, defineTable, NotLocalError, openCache, type Where } from '../../src/index.js'
 import { caughtUp, poolOf } from '../support/cache.js'
 import { type TestDatabase, testDatabase } from '../support/servers.js'
 
@@ -102,6 +102,48 @@ describe('findMany', () => {
     expect(table.explain({ where })).toMatchObject({ local: true, reason: null })
     await db.query(`update users set email = 'ada@example.com' where id = 1`)
   })
+})
+
+test('lists of values that only PostgreSQL compares: of arrays there is no array type', async () => {
+  await db.query(`create type pair as (a int, b text)`)
+  await db.query(`create domain counts as int[]`)
+  await db.query(`create table remote (
+    id int primary key, numbers int[], counts counts, pair pair, span int4range, document jsonb, pairs pair[])`)
+  await db.query(`insert into remote values
+    (1, '{1,NULL}', '{1}', '(1,"a b")', '[1,4)', '{"a":1}', '{"(1,a)"}'),
+    (2, '{}', '{}', '(2,)', 'empty', '2', '{}'), (3, '{3}', '{3}', '(3,c)', '[3,4)', '3', '{"(3,)"}')`)
+  const remote = defineTable<{ readonly id: number } & Record<string, unknown>>({ name: 'remote' })
+  await using cache = await openCache({ pool: poolOf(db.url), entities: [remote] })
+  const table = cache.table(remote)
+  const orderBy = { id: 'asc' } as const
+  const lists = {
+    numbers: ['{1,NULL}', '{}'],
+    counts: ['{1}', '{}'],
+    pair: ['(1,"a b")', '(2,)'],
+    span: ['[1,3]', 'empty'],
+    document: ['{"a": 1}', '2'],
+    pairs: ['{"(1,a)"}', '{}'],
+  }
+  for (const [property, list] of Object.entries(lists)) {
+    const [one, listed, others] = await Promise.all([
+      table.findMany({ where: { [property]: list[0] } }),
+      table.findMany({ where: { [property]: { in: list } }, orderBy }),
+      table.findMany({ where: { [property]: { notIn: list } }, orderBy }),
+    ])
+    const found = { property, one: ids(one), listed: ids(listed), others: ids(others) }
+    expect(found).toEqual({ property, one: [1], listed: [1, 2], others: [3] })
+  }
+})
+
+test('citext whose operators are not in the search path is compared by PostgreSQL, as text', async () => {
+  await db.query(`create schema aside; create extension citext schema aside`)
+  await db.query(`create table folded (id int primary key, name aside.citext collate "C")`)
+  await db.query(`insert into folded values (1, 'Ada'), (2, 'ADA')`)
+  const folded = defineTable<{ readonly id: number; readonly name: string }>({ name: 'folded' })
+  await using cache = await openCache({ pool: poolOf(db.url), entities: [folded] })
+  const table = cache.table(folded)
+  expect(() => table.local.findMany({ where: { name: 'ADA' } })).toThrow(NotLocalError)
+  expect(ids(await table.findMany({ where: { name: 'ADA' } }))).toEqual([2])
 })
 
 test('what means nothing is refused, and never means every row', async () => {

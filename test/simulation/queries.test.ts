@@ -1,13 +1,12 @@
-import { randomInt } from 'node:crypto'
 import { expect, test } from 'vitest'
 import { runQueries } from '../../simulation/queries.js'
+import { seed } from '../support/seed.js'
 import { testDatabase } from '../support/servers.js'
 
 test('random queries in memory are answered as PostgreSQL answers them at the same commit', {
   timeout: 600_000,
 }, async () => {
   const { url } = await testDatabase()
-  const seed = Number(process.env['SEED'] ?? randomInt(2 ** 32))
   const { report, firstDifference } = await runQueries({
     databaseUrl: url,
     seed,

@@ -41,6 +41,8 @@ function columnOf(column: string, position: number, isKey: boolean): MappedColum
     typeModifier: -1,
     typeName: isKey ? 'integer' : 'text',
     typeKind: 'b',
+    hasArrayType: true,
+    compositeType: null,
     notNull: isKey,
     deterministic: true,
     codePointOrder: true,
