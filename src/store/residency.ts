@@ -247,9 +247,12 @@ export class Residency {
       this.#chains.find(keyBytes, 0, keyBytes.length)
       this.#chains.push(row, record, slab.older(head))
       slab.free(head)
+      // It may have left before nothing was known of it any more.
+      this.#residue.delete(row)
     }
     this.settle(row)
-    return rows.head(row) === NONE ? 'bypassed' : 'installed'
+    const settled = rows.head(row)
+    return settled === NONE || slab.has(settled, UNKNOWN) ? 'bypassed' : 'installed'
   }
 
   #record(row: PackedRow | null, keyBytes: Buffer, begin: CommitSeq): Address {
