@@ -17,6 +17,7 @@ import { createRowFactory, type RowFactory } from '../mapping/values.js'
 import { Finder } from '../query/find.js'
 import type { RunQuery } from '../query/database.js'
 import { hasIntegerKey, KeyReader } from '../query/key.js'
+import { UniqueKeys } from '../query/unique.js'
 import type { LiveTable } from '../query/live.js'
 import { type Connections, unlessAborted } from '../runtime.js'
 import { type DurableSlot, openSlotSource, resumeSlotSource } from '../source/slot-source.js'
@@ -418,6 +419,7 @@ export function liveTable(
   return {
     mapping,
     keys: new KeyReader(mapping),
+    uniques: new UniqueKeys(mapping),
     rows,
     finder: new Finder(mapping, table, rows),
     store,

@@ -12,6 +12,7 @@ import type { DatabaseGate } from './gate.js'
 import type { KeyReader } from './key.js'
 import type { CheckedQuery } from './query.js'
 import { countSql, selectSql, type Selection } from './select-sql.js'
+import type { UniqueKeys } from './unique.js'
 import type { Condition } from './where.js'
 
 /** Runs a query on a session of walcache's own. */
@@ -21,6 +22,7 @@ export type RunQuery = <T>(work: (session: QueryConnection) => Promise<T>, signa
 export interface DatabaseTable {
   readonly mapping: TableMapping
   readonly keys: KeyReader
+  readonly uniques: UniqueKeys
   readonly rows: RowFactory
   readonly finder: Finder
 }
@@ -47,7 +49,12 @@ export class DatabaseReader {
 
   /** The row with this key as PostgreSQL has it now, or null. Throws as `select` does. @throws {KeyError} */
   async findByKey(table: DatabaseTable, key: unknown, signal?: AbortSignal): Promise<Fetched<object | null>> {
-    const { mapping, keys, rows } = table
+    const { mapping, keys, rows, uniques } = table
+    const unique = uniques.read(key)
+    if (unique !== null) {
+      const found = await this.findMany(table, unique, signal)
+      return { ...found, value: uniques.only(found.value) ?? null }
+    }
     const selection = { sql: selectByKey(mapping), parameters: keys.parameters(key) }
     const { value, ...at } = await this.select(table, selection, signal)
     const [row] = value

@@ -101,7 +101,7 @@ export class KeyReader {
       if (!this.#properties.includes(property))
         throw new KeyError(
           this.#table,
-          `${property} is not part of the key (${this.#properties.join(', ')}).`,
+          `${property} is not part of the key (${this.#properties.join(', ')}), and no other unique key has just these properties.`,
         )
     return this.#properties.map(property => {
       const value = given[property]
@@ -112,6 +112,7 @@ export class KeyReader {
   }
 }
 
-function isKeyObject(key: unknown): key is object {
+/** Whether the key is given as an object of properties. */
+export function isKeyObject(key: unknown): key is object {
   return typeof key === 'object' && key !== null && !(key instanceof Date) && !(key instanceof Uint8Array)
 }

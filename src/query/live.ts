@@ -8,11 +8,14 @@ import type { Store } from '../store/store.js'
 import type { TableStore } from '../store/table.js'
 import type { Finder } from './find.js'
 import type { KeyReader } from './key.js'
+import type { CheckedQuery } from './query.js'
+import type { UniqueKeys } from './unique.js'
 
 /** A table of the generation that is visible: replaced as a whole when the cache has loaded anew. */
 export interface LiveTable {
   readonly mapping: TableMapping
   readonly keys: KeyReader
+  readonly uniques: UniqueKeys
   readonly rows: RowFactory
   readonly finder: Finder
   readonly store: Store
@@ -25,14 +28,16 @@ export interface LiveTable {
 const keyBuffer = new KeyBuffer()
 
 /**
- * The row with this key as of commit `at`, or undefined if there is none.
+ * The row with this key, primary or unique, as of commit `at`, or undefined if there is none.
  *
  * @throws {KeyError} for a key that can't be one. @throws {NotLocalError} for one that only PostgreSQL can compare.
  * @throws whatever the table failed with.
  */
 export function lookUp(live: LiveTable, key: unknown, at: number): object | undefined {
-  const { table, keys } = live
+  const { table, keys, uniques } = live
   if (table.failed !== null) throw table.failed
+  const unique = uniques.read(key)
+  if (unique !== null) return lookUpUnique(live, unique, at)
   const decodedKey = keys.read(key, keyBuffer)
   const decoded = table.get(keyBuffer, decodedKey, at)
   if (decoded === undefined) {
@@ -41,6 +46,17 @@ export function lookUp(live: LiveTable, key: unknown, at: number): object | unde
   }
   table.reads.hits++
   return hand(live, decoded)
+}
+
+function lookUpUnique(
+  { finder, uniques, table }: LiveTable,
+  query: CheckedQuery,
+  at: number,
+): object | undefined {
+  const row = uniques.only(finder.findMany(query, at))
+  if (row === undefined) table.reads.absent++
+  else table.reads.hits++
+  return row
 }
 
 /** For the key that was looked up last, under which a reader of commit `at` sees no row. @throws {NotLocalError} unless it is known that there is none. */
@@ -67,6 +83,8 @@ export function keyBytesOf({ keys }: LiveTable, key: unknown): Buffer {
 export function exists(live: LiveTable, key: unknown, at: number): boolean {
   const { table, keys } = live
   if (table.failed !== null) throw table.failed
+  const unique = live.uniques.read(key)
+  if (unique !== null) return lookUpUnique(live, unique, at) !== undefined
   keys.read(key, keyBuffer)
   const row = table.find(keyBuffer)
   if (row >= 0 && table.recordAt(row, at) !== NONE) {

@@ -14,7 +14,10 @@ import type {
 
 export type { KeyValue, ReadOptions }
 
-/** A key of a table: the one column's value, or an object of all key properties (also for a single column). */
+/**
+ * A key of a table: the one column's value, or an object of all properties of the primary key (also for a single column), or of those of another
+ * unique key that the database has.
+ */
 export type Key<Row> = KeyValue | (Partial<Row> & object)
 
 /** Reads that never leave the process. What memory can't prove they refuse with an error that says why. */
@@ -49,7 +52,7 @@ export interface WaitOptions {
 }
 
 export interface FindUnique<Row> extends ReadOptions {
-  /** The key's properties. */
+  /** The properties of a key: the primary one, or a unique one. */
   readonly where: Partial<Row>
   /**
    * Of a bounded table, when memory does not know the key: 'consistent' (default) answers as of a commit that is visible here, so that all reads fit
@@ -60,7 +63,7 @@ export interface FindUnique<Row> extends ReadOptions {
 
 /** A look-up in a snapshot, which is as old as it is. */
 export interface FindInSnapshot<Row> {
-  /** The key's properties. */
+  /** The properties of a key: the primary one, or a unique one. */
   readonly where: Partial<Row>
   readonly signal?: AbortSignal
 }

@@ -1,0 +1,74 @@
+import { KeyError } from '../errors.js'
+import type { TableMapping } from '../mapping/mapping.js'
+import { databaseParameter } from '../sql/key-text.js'
+import { isKeyObject } from './key.js'
+import type { CheckedQuery } from './query.js'
+import { all, type Condition } from './where.js'
+
+interface UniqueKey {
+  /** Positions in the mapping. */
+  readonly columns: readonly number[]
+  readonly properties: readonly string[]
+}
+
+/**
+ * The unique keys of one table beside its primary key, as the catalogue has them: whole unique indexes on columns.
+ *
+ * Where one row is looked up by such a key, two are asked for: an index may have been dropped, or its collation be a finer one than the column's,
+ * and which of two rows is meant can't be guessed. A deferrable constraint is as good as any, since only committed states are read.
+ */
+export class UniqueKeys {
+  readonly #table: string
+  readonly #keys: readonly UniqueKey[]
+
+  constructor({ name, columns, key, uniqueKeys }: TableMapping) {
+    this.#table = name
+    this.#keys = uniqueKeys
+      .filter(unique => unique.length !== key.length || !unique.every(column => key.includes(column)))
+      .map(unique => ({ columns: unique, properties: unique.map(column => columns[column]!.property) }))
+  }
+
+  /**
+   * The rows that a caller's key means, if it is an object of the properties of one of these; else null.
+   *
+   * @throws {KeyError} for a part that is missing. (A value that can't be one of its column is a QueryError of the query.)
+   */
+  read(key: unknown): CheckedQuery | null {
+    if (this.#keys.length === 0 || !isKeyObject(key)) return null
+    const given = Object.keys(key)
+    const found = this.#keys.find(
+      ({ properties }) =>
+        properties.length === given.length && properties.every(property => given.includes(property)),
+    )
+    return found === undefined
+      ? null
+      : { where: this.#condition(found, key), orderBy: [], skip: 0, take: 2, columns: null }
+  }
+
+  #condition({ columns, properties }: UniqueKey, key: object): Condition {
+    const values = key as Readonly<Record<string, unknown>>
+    return all(
+      properties.map((property, part) => {
+        const value = values[property]
+        if (value === undefined || value === null)
+          throw this.#refuse(`${property} is missing; NULLs are not unique.`)
+        try {
+          const operand = { given: value, parameter: databaseParameter(value) }
+          return { kind: 'compare', column: columns[part]!, op: '=', value: operand }
+        } catch (cause) {
+          throw this.#refuse(`${property} is not a text, number, bigint, boolean, Date or bytes.`, { cause })
+        }
+      }),
+    )
+  }
+
+  /** The row among those that were found; undefined if there is none. @throws {KeyError} if there are two. */
+  only(rows: readonly object[]): object | undefined {
+    if (rows.length > 1) throw this.#refuse('more than one row has it, so it is not unique (any more).')
+    return rows[0]
+  }
+
+  #refuse(problem: string, options?: ErrorOptions): KeyError {
+    return new KeyError(this.#table, problem, options)
+  }
+}
