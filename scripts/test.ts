@@ -7,6 +7,7 @@ import { spawnSync } from 'node:child_process'
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { scenarioTable } from '../test/scenarios/table.js'
 import { closingLine, type Counts, type Summary, SUMMARY_FILE } from '../test/support/reporter.js'
 
 const CHECKS = ['typecheck', 'lint', 'format:check', 'layers', 'decoders', 'chromium']
@@ -17,12 +18,15 @@ const failedChecks = CHECKS.filter(check => !passes(check))
 total.passed += CHECKS.length - failedChecks.length
 total.failed += failedChecks.length
 
-const { counts, totals } = runTests(process.argv.slice(2))
+const filters = process.argv.slice(2)
+const { counts, totals, showings } = runTests(filters)
 for (const outcome of ['passed', 'failed', 'skipped'] as const) total[outcome] += counts[outcome]
+const { lines, disagreements } = scenarioTable(showings, filters.length === 0 && counts.passed > 0)
+total.failed += disagreements.length
 
 if (failedChecks.length > 0)
   console.log(`\nFailed checks: ${failedChecks.map(check => `npm run ${check}`).join(', ')}`)
-console.log([...totals, closingLine(total)].join('\n'))
+console.log([...totals, ...lines, ...disagreements, closingLine(total)].join('\n'))
 if (total.failed > 0) process.exitCode = 1
 
 function passes(check: string): boolean {
@@ -47,7 +51,7 @@ function runTests(filters: readonly string[]): Summary {
     return summary
   } catch (error) {
     console.error('vitest left no summary:', error)
-    return { counts: { passed: 0, failed: 1, skipped: 0 }, totals: [] }
+    return { counts: { passed: 0, failed: 1, skipped: 0 }, totals: [], showings: [] }
   } finally {
     rmSync(folder, { recursive: true, force: true })
   }

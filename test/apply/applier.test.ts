@@ -12,6 +12,7 @@ import { Store } from '../../src/store/store.js'
 import { mappingOf, relationOf } from '../support/table.js'
 import { tupleOf } from '../support/tuple.js'
 import { VirtualRuntime } from '../support/virtual-runtime.js'
+import { shows } from '../support/shows.js'
 
 const mapping = mappingOf('users', ['id', 'name'], ['id'])
 const users = relationOf(mapping)
@@ -84,6 +85,7 @@ describe('Applier', () => {
   })
 
   test('takes a transaction back that was cut off, and applies it again from its beginning', async () => {
+    shows('I17')
     const { applier, get, store, aborted } = open()
     await applyAll(applier, new ScriptSource<BoundRelation>([{ changes: [insert(1, 'old')] }]))
     applier.begin(7)
@@ -102,6 +104,7 @@ describe('Applier', () => {
   })
 
   test('skips a transaction that is delivered once more', async () => {
+    shows('C3')
     const { applier, get, store } = open()
     await applyAll(
       applier,

@@ -18,6 +18,7 @@ import { Store } from '../../src/store/store.js'
 import { mappingOf, relationOf } from '../support/table.js'
 import { type TupleValue, tupleOf } from '../support/tuple.js'
 import { VirtualRuntime } from '../support/virtual-runtime.js'
+import { shows } from '../support/shows.js'
 
 type Values = readonly [id: string, val: string, big: string]
 
@@ -167,6 +168,7 @@ const begun = async (table: ReturnType<typeof open>, id: number, fresh = false) 
 
 describe('a fill', () => {
   test('gives what a commit made of the row that the stream brought before any query could see it', async () => {
+    shows('I1')
     const wrong: Partial<FillRules>[] = [{ logFrom: 'miss' }, { merge: false }]
     for (const [rules, val] of [[{}, 'new'], ...wrong.map(rule => [rule, 'old'])] as const) {
       const table = open({ ...FILL_RULES, ...(rules as Partial<FillRules>) })
@@ -181,6 +183,7 @@ describe('a fill', () => {
   })
 
   test('is not misled by a later commit that the query does see', async () => {
+    shows('I2')
     for (const [rules, val] of [
       [FILL_RULES, 'new'],
       [{ ...FILL_RULES, sees: (reply, entry) => entry.end <= reply.position } satisfies FillRules, 'old'],
@@ -202,6 +205,7 @@ describe('a fill', () => {
   })
 
   test('waits for the commit that the query saw, and then shows it together with all it did', async () => {
+    shows('I3')
     const table = open()
     const first = await begun(table, 2)
     await table.asked[0]!.reply({ snapshot: '9:9:', position: 0x100, rows: [[5, '2', 'old', 'big']] })
@@ -235,6 +239,7 @@ describe('a fill', () => {
   })
 
   test('forgets what a crashed server showed and never wrote: its position is not reached before the stream is lost', async () => {
+    shows('I4')
     const table = open()
     const { answer } = await begun(table, 1)
     await table.asked[0]!.reply({ snapshot: '11:11:', position: 0x300, rows: [[10, '1', 'phantom', 'big']] })
@@ -245,6 +250,7 @@ describe('a fill', () => {
   })
 
   test('completes the row of one writer by that of the next, which left its TOASTed value alone', async () => {
+    shows('I5')
     const table = open()
     const { answer } = await begun(table, 1)
     table.begin(10)
@@ -259,6 +265,7 @@ describe('a fill', () => {
   })
 
   test('a TRUNCATE that comes between the answer and its commit leaves a key that is known to be absent', async () => {
+    shows('I6')
     const table = open()
     const { answer } = await begun(table, 1)
     await table.asked[0]!.reply({ snapshot: '11:12:11', position: 0x400, rows: [[10, '1', 'old', 'big']] })
@@ -272,6 +279,7 @@ describe('a fill', () => {
   })
 
   test('asks for the old key as well when the row under the new one lacks a value', async () => {
+    shows('I7')
     const table = open()
     table.begin(10)
     table.move('1', '2', 'moved', UNCHANGED)
@@ -288,6 +296,7 @@ describe('a fill', () => {
   })
 
   test('asks again for an inserted row that came with a hole', async () => {
+    shows('I22')
     const table = open()
     table.begin(10)
     table.insert('3', 'came into the filter', UNCHANGED)
@@ -305,6 +314,7 @@ describe('a fill', () => {
   })
 
   test('answers who asked, and keeps nothing, for a key that was evicted meanwhile', async () => {
+    shows('I10')
     const table = open()
     const { answer } = await begun(table, 1)
     expect(evict(table.live, 1)).toBe(false)
@@ -321,6 +331,7 @@ describe('a fill', () => {
   })
 
   test('tells commits apart that became visible in another order than they were written in', async () => {
+    shows('I11')
     const table = open()
     table.begin(10)
     table.update('1', 'first', 'big')
@@ -343,6 +354,7 @@ describe('a fill', () => {
   })
 
   test('refuses a standby, which shows running transactions as committed', async () => {
+    shows('I15')
     const table = open()
     const { answer } = await begun(table, 1)
     await table.asked[0]!.reply({
@@ -445,6 +457,7 @@ describe('a fill', () => {
 
 describe('a snapshot over a bounded table', () => {
   test('gets a row that was not in memory if nothing has changed it since, and a miss by name otherwise', async () => {
+    shows('I28')
     const table = open()
     const snapshot = table.store.snapshot()
     table.begin(10)

@@ -6,6 +6,7 @@ import { defineTable } from '../../src/index.js'
 import { testDatabase } from '../support/servers.js'
 import { decoderNames, decodersThat } from './installed.js'
 import { openItems, placeFor, problemsOf, typeNames } from './items.js'
+import { shows } from '../support/shows.js'
 
 test.for(decodersThat(({ lostTypes }) => lostTypes.length > 0))(
   '%s refuses the types that it loses, by name',
@@ -81,6 +82,7 @@ test.for(decodersThat(({ convertsEncoding }) => !convertsEncoding))(
 test.for(decodersThat(({ generatedStored }) => !generatedStored))(
   '%s refuses stored generated columns',
   async (name, { skip }) => {
+    shows('S23')
     const db = await placeFor(name, skip)
     await db.query('create table items (id int primary key, twice int generated always as (id * 2) stored)')
     expect(await problemsOf(db, name)).toEqual([
@@ -98,6 +100,7 @@ test.for(decodersThat(({ generatedStored }) => !generatedStored))(
 )
 
 test('virtual generated columns are in no stream, and refused', async () => {
+  shows('S23')
   const db = await testDatabase({ major: 18 })
   await db.query('create table items (id int primary key, twice int generated always as (id * 2) virtual)')
   expect(await problemsOf(db, 'pgoutput')).toEqual([
@@ -149,6 +152,7 @@ const TABLES: readonly (readonly [string, kind: string, message: RegExp])[] = [
 
 describe.each(decoderNames)('%s', name => {
   test('refuses tables of which no decoder carries every change', async ({ skip }) => {
+    shows('S13', 'S14', 'S15', 'S25', 'S26', 'I20', 'I21')
     const db = await placeFor(name, skip)
     for (const [sql, kind, message] of TABLES) {
       await db.query(`begin; drop schema public cascade; create schema public; ${sql}; commit`)
@@ -159,6 +163,7 @@ describe.each(decoderNames)('%s', name => {
   })
 
   test('refuses a database whose texts may be anything', async ({ skip }) => {
+    shows('C43')
     const db = await placeFor(name, skip, 'SQL_ASCII')
     await db.query('create table items (id int primary key)')
     expect(await problemsOf(db, name)).toEqual([

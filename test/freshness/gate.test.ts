@@ -2,6 +2,7 @@ import { describe, expect, test } from 'vitest'
 import { ClosedError, NotReadyError, StaleError } from '../../src/errors.js'
 import { FreshnessGate } from '../../src/freshness/gate.js'
 import { VirtualRuntime } from '../support/virtual-runtime.js'
+import { shows } from '../support/shows.js'
 
 describe('FreshnessGate', () => {
   test('lets a whole synchronous run pass on one look at the clock, and looks again in the next one', async () => {
@@ -15,6 +16,7 @@ describe('FreshnessGate', () => {
   })
 
   test('the first read after a stalled event loop knows that it may be stale', async () => {
+    shows('C9')
     const runtime = new VirtualRuntime()
     const changes: boolean[] = []
     const gate = new FreshnessGate(runtime, 100, 'throw', stale => changes.push(stale))

@@ -8,6 +8,7 @@ import { CALLER_SESSION_SQL, type CallerSession, sessionProblems } from '../../s
 import type { QueryConnection } from '../../src/runtime.js'
 import { queryConnection } from '../support/query-connection.js'
 import { type TestDatabase, testDatabase } from '../support/servers.js'
+import { shows } from '../support/shows.js'
 
 const parserFor = (oid: number): ((text: string) => unknown) => pg.types.getTypeParser(oid, 'text')
 
@@ -64,6 +65,7 @@ describe.each([13, 14, 15, 16, 17, 18] as const)('Postgres %i', major => {
   })
 
   test('the catalogue names columns with their base types, in SELECT order', async () => {
+    shows('S24')
     const { tables, otherTables } = await readCatalog(connection, [{ schema: 'public', name: 'typed' }])
     expect(otherTables).toEqual([])
     expect(tables).toHaveLength(1)
@@ -264,6 +266,7 @@ describe('what does not fit is found on a real server', () => {
   })
 
   test('a table of the system', async () => {
+    shows('S26')
     expect(await problem('pg_class', { schema: 'pg_catalog' })).toEqual(['system-table pg_catalog.pg_class'])
   })
 

@@ -12,6 +12,7 @@ import {
   until,
 } from '../support/cache.js'
 import { type PostgresServer, startPostgres } from '../support/postgres.js'
+import { shows } from '../support/shows.js'
 
 const users = defineTable<{ id: number; name: string }>({ name: 'users' })
 
@@ -139,6 +140,7 @@ describe('a start that is aborted', () => {
   })
 
   test('while the slot waits for a transaction that is still open, and stays open', async () => {
+    shows('C30', 'C36')
     const db = await usersDatabase()
     const endWriter = await openWriter(db)
     await aborted(db, {}, () => until(slotIsWaiting(db), 'the slot waits'))
@@ -163,6 +165,7 @@ describe('a start that is aborted', () => {
   })
 
   test('in the middle of a table', async () => {
+    shows('C36')
     const { onProgress, reached } = progress(({ rows, tablesDone }) => rows > 0 && tablesDone === 0)
     await aborted(await usersDatabase(300_000), { onProgress }, reached)
   })
@@ -173,6 +176,7 @@ describe('a start that is aborted', () => {
   })
 
   test('at any moment, over and over', async () => {
+    shows('C36')
     const db = await usersDatabase(20_000)
     const pool = poolOf(db.url)
     const { runtime, settled } = await ledger(db)

@@ -22,6 +22,7 @@ import {
   untilNothingIsLeft,
 } from '../support/cache.js'
 import { createDatabase, type PostgresServer, startPostgres } from '../support/postgres.js'
+import { shows } from '../support/shows.js'
 
 const PASSWORD = 'opensesame-7341'
 const WRONG_PASSWORD = 'letmein-9927'
@@ -103,6 +104,7 @@ function expectProblem(error: CacheError, kind: string, advice: RegExp): void {
 
 describe('a connection that the server or the network refuses', () => {
   test('a wrong password is named, and tried once', async () => {
+    shows('C25')
     const error = await refusal({ pool: poolOf(asRole('guarded', WRONG_PASSWORD)) })
     expectConnectionError(error, 'authentication', /28P01.*password is wrong/)
     expect(error.transient).toBe(false)
@@ -115,17 +117,20 @@ describe('a connection that the server or the network refuses', () => {
   })
 
   test('a missing password is named', async () => {
+    shows('C25')
     // As the replication connection's: the caller's own pg would leave the socket to time out.
     const error = await refusal({ pool: poolOf(url), replication: asRole('guarded', '') })
     expectConnectionError(error, 'authentication', /asks for a password/)
   })
 
   test('an unknown database is named', async () => {
+    shows('C27')
     const pool = poolOf(new URL('/nowhere', url).href)
     expectConnectionError(await refusal({ pool }), 'database', /3D000.*no such database/)
   })
 
   test('TLS that the server does not offer is named', async () => {
+    shows('C26')
     const pool = poolOf(asRole('guarded', PASSWORD), { ssl: true })
     expectConnectionError(await refusal({ pool }), 'tls', /offers no TLS/)
   })
@@ -137,6 +142,7 @@ describe('a connection that the server or the network refuses', () => {
   })
 
   test('a host without an address is named', async () => {
+    shows('C27')
     const pool = poolOf(asRole('guarded', PASSWORD).replace('127.0.0.1', 'nowhere.invalid'))
     expectConnectionError(await refusal({ pool }), 'host', /no address/)
   })
@@ -168,6 +174,7 @@ describe('a connection that the server or the network refuses', () => {
 
 describe('a role without the rights', () => {
   test('a role that may not replicate is told who lets it, and how', async () => {
+    shows('C23')
     await admin.query('create publication ours for table users')
     const error = await refusal({ pool: poolOf(asRole('reader', PASSWORD)), publication: 'ours' })
     await admin.query('drop publication ours')
@@ -184,6 +191,7 @@ describe('a role without the rights', () => {
   })
 
   test('a publication that is not there is never made in the caller’s name', async () => {
+    shows('C20')
     const error = await refusal({ pool: poolOf(url), publication: 'theirs' })
     expect(error).toBeInstanceOf(PublicationError)
     expect((await admin.query('select from pg_publication')).rowCount).toBe(0)
@@ -208,6 +216,7 @@ describe('tables that can’t be kept', () => {
 
 describe('a server without room or without the settings', () => {
   test('slots that are used up are named', async () => {
+    shows('C18')
     await admin.query(`select pg_create_physical_replication_slot('theirs')`)
     const error = await refusal({ pool: poolOf(url) })
     await admin.query(`select pg_drop_replication_slot('theirs')`)
@@ -215,6 +224,7 @@ describe('a server without room or without the settings', () => {
   })
 
   test('senders that are used up are named', async () => {
+    shows('C19')
     const sender = new pg.Client({ connectionString: url, replication: 'database' } as pg.ClientConfig)
     await sender.connect()
     const error = await refusal({ pool: poolOf(url) })
@@ -238,6 +248,7 @@ describe('a server without room or without the settings', () => {
   })
 
   test('wal_level below logical is named', async () => {
+    shows('C24')
     await using replica = await startPostgres({ settings: { wal_level: 'replica' } })
     const pool = poolOf(replica.url)
     await pool.query('create table users (id int primary key, name text)')

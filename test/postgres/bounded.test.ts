@@ -9,6 +9,7 @@ import {
 } from '../../src/index.js'
 import { caughtUp, poolOf, until } from '../support/cache.js'
 import { testDatabase, type TestDatabase } from '../support/servers.js'
+import { shows } from '../support/shows.js'
 
 interface Item {
   readonly id: number
@@ -92,6 +93,7 @@ describe('a bounded table', () => {
 
 describe('fills against a real server', () => {
   test('an isolation that the role makes stricter by default does not make a row disappear', async () => {
+    shows('I14')
     const { db, cache, items } = await shop({ maxRows: 100 })
     await db.query(`do $$ begin execute format('alter database %I set default_transaction_isolation = %L',
                     current_database(), 'repeatable read'); end $$`)
@@ -152,6 +154,7 @@ describe('fills against a real server', () => {
   })
 
   test('a snapshot gets cold rows as of its commit, and misses by name what was changed since', async () => {
+    shows('I28')
     const { db, cache, items, entity } = await shop({ maxRows: 100 })
     expect(cache.health().tables[0]!.bounded).toMatchObject({ hits: 0, misses: 0, fills: 0 })
     using snapshot = cache.snapshot()

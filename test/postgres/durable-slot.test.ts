@@ -20,6 +20,7 @@ import {
 } from '../support/cache.js'
 import { type PostgresServer, startPostgres } from '../support/postgres.js'
 import { startProxy } from '../support/tcp-proxy.js'
+import { shows } from '../support/shows.js'
 
 interface Item {
   readonly id: number
@@ -120,6 +121,7 @@ describe('a stream that is cut off', () => {
   })
 
   test('in the middle of a transaction shows nothing of it until all of it has come again', async () => {
+    shows('I17')
     const db = await shop()
     const opened = await open(db, { sliceMs: 1 })
     const { cache } = opened
@@ -142,6 +144,7 @@ describe('a stream that is cut off', () => {
   })
 
   test('by a crash of the server is gone on with, since nothing was lost', async () => {
+    shows('C3')
     const db = await shop()
     const opened = await open(db)
     await db.query('update items set n = 7')
@@ -181,6 +184,7 @@ async function databaseOnSame({ url, name }: OwnDatabase): Promise<OwnDatabase> 
 
 describe('everything is loaded anew, and exact, after', () => {
   test('the slot was dropped', async () => {
+    shows('C13')
     const db = await shop()
     const opened = await open(db)
     await dropSlot(db)
@@ -192,6 +196,7 @@ describe('everything is loaded anew, and exact, after', () => {
   })
 
   test('the slot was dropped and made again by somebody', async () => {
+    shows('C14')
     const db = await shop()
     const opened = await open(db)
     await dropSlot(db)
@@ -221,6 +226,7 @@ describe('a durable slot', () => {
   })
 
   test('that another process uses is refused by name, and that process is left alone', async () => {
+    shows('C11', 'C12')
     const db = await shop()
     const { cache } = await open(db)
     const second = open(db, { runtime: countingRuntime(10) })

@@ -4,6 +4,7 @@ import { type Cache, defineTable, openCache } from '../../src/index.js'
 import { blockingSql } from '../support/blocking-sql.js'
 import { caughtUp, databaseOn, type OwnDatabase, poolOf, rowsByKey, until } from '../support/cache.js'
 import { type PostgresServer, startPostgres } from '../support/postgres.js'
+import { shows } from '../support/shows.js'
 
 interface Thing {
   readonly id: number
@@ -205,6 +206,7 @@ describe('DDL between the slot and the COPY, which the snapshot does not shield 
   ]
 
   test.each(cases)('%s', async (_what, sql) => {
+    shows('I13')
     const db = await thingsDatabase(50)
     const run = await blockingSql(db.url)
     let isDone = false

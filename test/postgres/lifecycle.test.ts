@@ -19,6 +19,7 @@ import {
   until,
 } from '../support/cache.js'
 import { type PostgresServer, startPostgres } from '../support/postgres.js'
+import { shows } from '../support/shows.js'
 
 const users = defineTable<{ id: number; name: string }>({ name: 'users' })
 
@@ -37,6 +38,7 @@ async function usersDatabase(rows = 3): Promise<OwnDatabase> {
 }
 
 test('many may be opened at the same time, and the first of all', async () => {
+  shows('C12')
   const db = await usersDatabase()
   await db.query('create table others (id int primary key)')
   const others = defineTable<{ id: number }>({ name: 'others' })
@@ -140,6 +142,7 @@ describe('closing', () => {
   })
 
   test('it does not wait for reads that PostgreSQL has not answered', async () => {
+    shows('C36')
     const db = await usersDatabase()
     const locker = await db.connect()
     const { runtime, settled } = await ledger(db)
@@ -184,6 +187,7 @@ describe('a cache that does not wait for its load', () => {
   }
 
   test('asks PostgreSQL until it is loaded, and then answers from memory', async () => {
+    shows('C30')
     const db = await usersDatabase()
     const token = await (async () => {
       await using other = await openCache({ pool: poolOf(db.url), entities: [users] })
@@ -218,6 +222,7 @@ describe('a cache that does not wait for its load', () => {
   })
 
   test('may be closed before it is loaded', async () => {
+    shows('C30', 'C36')
     const db = await usersDatabase()
     const endWriter = await openWriter(db)
     const { runtime, settled } = await ledger(db)

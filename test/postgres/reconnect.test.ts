@@ -19,6 +19,7 @@ import {
   until,
 } from '../support/cache.js'
 import { type PostgresServer, startPostgres } from '../support/postgres.js'
+import { shows } from '../support/shows.js'
 
 /** Every commit moves money from one account to another, and counts that in both. */
 interface Account {
@@ -143,6 +144,7 @@ const isLiveAgain = (cache: Cache, after: number) => (): boolean =>
 
 describe('a walsender that is killed', () => {
   test('again and again, under load, shows no reader a wrong or older state', async () => {
+    shows('C1')
     const db = await bank()
     await using cache = await openBank(db)
     const { stop: close } = business(db.url)
@@ -219,6 +221,7 @@ describe('a walsender that is killed', () => {
   })
 
   test('whose slot was the last that the server had is waited for', async () => {
+    shows('C18')
     const db = await bank()
     const logger = recordingLogger()
     await using cache = await openBank(db, { logger })
@@ -355,6 +358,7 @@ describe('a fast shutdown of the server', () => {
   }
 
   test('does not wait for a cache that streams', async () => {
+    shows('C2')
     const db = await bank()
     await using cache = await openBank(db)
     await caughtUp(cache)

@@ -4,6 +4,7 @@ import { describe, expect, onTestFinished, test } from 'vitest'
 import { type Cache, Column, defineTable, openCache, PrimaryKey, ReplicatedTable } from '../../src/index.js'
 import { caughtUp, poolOf, rowsByKey, until } from '../support/cache.js'
 import { testDatabase, type TestDatabase } from '../support/servers.js'
+import { shows } from '../support/shows.js'
 
 type Values = Record<string, unknown> & { readonly id: number }
 
@@ -219,6 +220,7 @@ test('rows of a class have its prototype, and nothing of it has run', async () =
 test.each(['default', 'full'])(
   'composite keys, their changes, and values kept outside the row (replica identity %s)',
   async identity => {
+    if (identity === 'full') shows('S12')
     interface Pair {
       readonly a: number
       readonly b: string

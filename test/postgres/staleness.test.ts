@@ -4,6 +4,7 @@ import { type CacheEvents, defineTable, openCache, StaleError } from '../../src/
 import { countingRuntime, poolOf, until } from '../support/cache.js'
 import { testDatabase } from '../support/servers.js'
 import { startProxy } from '../support/tcp-proxy.js'
+import { shows } from '../support/shows.js'
 
 const one = { where: { id: 1 } }
 
@@ -17,6 +18,7 @@ async function given() {
 }
 
 test('no read is older than its bound while the network swallows everything, and reads go on when it is mended', async () => {
+  shows('C5')
   const { db, proxy } = await given()
   const rows = defineTable<{ id: number; n: number }>({ name: 'rows' })
   const cache = await openCache({ pool: poolOf(proxy.through(db.url)), entities: [rows], maxStaleness: 500 })
@@ -74,6 +76,7 @@ test('no read is older than its bound while the network swallows everything, and
 }, 120_000)
 
 test('a stream that dies unnoticed on an idle server is noticed, and made anew', async () => {
+  shows('C5')
   const { db, proxy } = await given()
   const rows = defineTable<{ id: number }>({ name: 'rows' })
   const cache = await openCache({

@@ -3,6 +3,7 @@ import { afterAll, beforeAll, expect, test } from 'vitest'
 import { BehindError, defineTable, openCache, SetupError } from '../../src/index.js'
 import { caughtUp, databaseOn, type OwnDatabase, poolOf, until } from '../support/cache.js'
 import { type PostgresServer, startPostgres } from '../support/postgres.js'
+import { shows } from '../support/shows.js'
 
 let server: PostgresServer
 beforeAll(async () => {
@@ -66,6 +67,7 @@ test('a read that asks PostgreSQL does not go back behind what memory shows whil
 }, 60_000)
 
 test('a server that would take the cache for a standby is refused, before and while it streams, until that is mended', async () => {
+  shows('I30')
   const db = await given()
   await db.query('set synchronous_commit = local')
   const pool = poolOf(db.url)

@@ -7,10 +7,12 @@ import { TokenCodec } from '../../src/freshness/token.js'
 import { defineTable, openCache, TokenLostError } from '../../src/index.js'
 import { databaseOn, poolOf, until } from '../support/cache.js'
 import { startPostgres } from '../support/postgres.js'
+import { shows } from '../support/shows.js'
 
 const rows = defineTable<{ id: number }>({ name: 'rows' })
 
 test('a token of the old timeline is good up to the parting and lost after it; one of the new is waited for', async () => {
+  shows('C28')
   await using server = await startPostgres()
   const db = await databaseOn(server)
   await db.query('create table rows (id int primary key)')

@@ -9,6 +9,7 @@ import {
 } from '../../src/index.js'
 import { databaseOn, type OwnDatabase, poolOf } from '../support/cache.js'
 import { type PostgresServer, startPostgres } from '../support/postgres.js'
+import { shows } from '../support/shows.js'
 
 interface Row {
   readonly id: number
@@ -86,6 +87,7 @@ describe('what the server has not flushed is asked for', () => {
   })
 
   test('the records of a transaction that is still open', async () => {
+    shows('I25')
     const db = await rowsDatabase()
     await using cache = await open(db)
     const writer = await db.connect()
@@ -118,6 +120,7 @@ describe('what the server has not flushed is asked for', () => {
 })
 
 test('a position behind a page’s header is no further than the page before it', async () => {
+  shows('I25')
   const db = await rowsDatabase()
   await using cache = await open(db)
   const insertLsn = async (): Promise<bigint> => {

@@ -2,10 +2,12 @@ import { expect, test } from 'vitest'
 import { runQueries } from '../../simulation/queries.js'
 import { seed } from '../support/seed.js'
 import { testDatabase } from '../support/servers.js'
+import { shows } from '../support/shows.js'
 
 test('random queries in memory are answered as PostgreSQL answers them at the same commit', {
   timeout: 600_000,
 }, async () => {
+  shows('I27')
   const { url } = await testDatabase()
   const { report, firstDifference } = await runQueries({
     databaseUrl: url,

@@ -7,6 +7,7 @@ import { type Runtime, systemRuntime } from '../../src/runtime.js'
 import { type PostgresServer, startPostgres } from '../support/postgres.js'
 import { testDatabase } from '../support/servers.js'
 import { afterTest, openSource, Reader } from './reading.js'
+import { shows } from '../support/shows.js'
 
 const isLost = (error: unknown) =>
   error instanceof ConnectionError && error.failure === 'lost' && error.transient
@@ -63,6 +64,7 @@ describe('a server that is shut down', () => {
 })
 
 test('a reader that pauses for longer than wal_sender_timeout keeps its connection', async () => {
+  shows('C8')
   const db = await testDatabase()
   await db.query(`${setup}; alter database "${db.name}" set wal_sender_timeout = '900ms'`)
   const reader = new Reader(await openSource(db.url))
@@ -77,6 +79,7 @@ test('a reader that pauses for longer than wal_sender_timeout keeps its connecti
 })
 
 test('a peer that vanishes without a word is noticed', async () => {
+  shows('C5')
   const db = await testDatabase()
   await db.query(setup)
   const proxy = await freezingProxy(new URL(db.url))

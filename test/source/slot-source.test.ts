@@ -9,6 +9,7 @@ import { openSlotSource } from '../../src/source/slot-source.js'
 import { notSent, RecordingSink, unchanged } from '../support/recording-sink.js'
 import { type TestDatabase, testDatabase } from '../support/servers.js'
 import { connectionsTo, decoder, openSource, Reader } from './reading.js'
+import { shows } from '../support/shows.js'
 
 const slotsOf = (db: TestDatabase) =>
   db.query('select slot_name from pg_replication_slots where database = current_database()')
@@ -112,6 +113,7 @@ describe.each([14, 18] as const)('PostgreSQL %i', major => {
   })
 
   test('a walsender that is ended ends the stream with one error, after what had arrived', async () => {
+    shows('C1')
     const db = await database()
     const reader = new Reader(await openSource(db.url))
     await db.query(`insert into users values (1, 'a', null)`)
@@ -155,6 +157,7 @@ describe.each([14, 18] as const)('PostgreSQL %i', major => {
   })
 
   test('an abort while the slot waits for a writer leaves no slot and no walsender', async () => {
+    shows('C30')
     const db = await database()
     const writer = await db.connect()
     await writer.query(`begin; insert into users values (1, 'open', null)`)
@@ -171,6 +174,7 @@ describe.each([14, 18] as const)('PostgreSQL %i', major => {
   })
 
   test('a slot that waits too long for writers says who they are', async () => {
+    shows('C30')
     const db = await database()
     const writer = await db.connect()
     await writer.query(`begin; insert into users values (1, 'open', null)`)

@@ -8,6 +8,7 @@ import {
   type SlotState,
   waitMs,
 } from '../../src/source/slot-state.js'
+import { shows } from '../support/shows.js'
 
 const error = new ConnectionError('lost', 'gone', true)
 
@@ -82,6 +83,7 @@ describe('attempts', () => {
   })
 
   test('wait longer when the server has no connection left', () => {
+    shows('C19')
     const crowded = new ConnectionError('senders', 'full', true)
     const wait = (reason: ConnectionError) =>
       waitMs({ kind: 'waiting', attempt: 1, error: reason, wasCheap: false }, () => 1)

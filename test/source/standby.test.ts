@@ -4,6 +4,7 @@ import { formatLsn, LSN_ZERO, lsnFromHalves } from '../../src/change/lsn.js'
 import type { ConnectionError } from '../../src/errors.js'
 import { Standby } from '../../src/source/standby.js'
 import { VirtualRuntime } from '../support/virtual-runtime.js'
+import { shows } from '../support/shows.js'
 
 class Scene {
   readonly runtime = new VirtualRuntime()
@@ -85,6 +86,7 @@ describe('signs of life', () => {
     [0, 4_000],
     [1, 50],
   ])('with wal_sender_timeout = %i ms are sent every %i ms', async (timeoutMs, everyMs) => {
+    if (timeoutMs === 0) shows('C6')
     const scene = new Scene(timeoutMs)
     for (let round = 0; round < 3; round++) {
       scene.standby.received(0, 0)
@@ -131,6 +133,7 @@ describe('a silent server', () => {
   })
 
   test('is not judged while we don’t read, nor after a stall of our own', async () => {
+    shows('C9')
     const paused = new Scene()
     paused.isPaused = true
     await paused.runtime.advance(100_000)
@@ -142,6 +145,7 @@ describe('a silent server', () => {
   })
 
   test('is left in peace while it decodes a huge transaction', async () => {
+    shows('C7')
     const scene = new Scene()
     let busy = true
     scene.isServerBusy = () => Promise.resolve(busy)
@@ -160,6 +164,7 @@ describe('a silent server', () => {
   })
 
   test('is dead within 15 s of its last frame, also if the question what it does is never answered', async () => {
+    shows('C5')
     for (const lastMs of [0, 1, 3_999, 4_000, 4_001, 7_777]) {
       const scene = new Scene()
       scene.isServerBusy = () => new Promise(() => undefined)

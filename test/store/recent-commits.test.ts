@@ -2,6 +2,7 @@ import { describe, expect, test } from 'vitest'
 import { SqlSnapshot } from '../../src/change/sql-snapshot.js'
 import { RecentCommits } from '../../src/store/recent-commits.js'
 import type { TableStore } from '../../src/store/table.js'
+import { shows } from '../support/shows.js'
 
 // Only their identity counts here.
 const users = {} as TableStore
@@ -39,6 +40,7 @@ describe('recent commits', () => {
   })
 
   test('are compared across the wrap of 32-bit ids', () => {
+    shows('I16')
     const recent = new RecentCommits()
     recent.add(2 ** 32 - 1, [users])
     recent.add(5, [users])

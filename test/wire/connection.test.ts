@@ -6,6 +6,7 @@ import { ConnectionError } from '../../src/errors.js'
 import { type Connections, systemRuntime } from '../../src/runtime.js'
 import { connectionsOf } from '../../src/wire/connection.js'
 import { testDatabase } from '../support/servers.js'
+import { shows } from '../support/shows.js'
 
 const ends: (() => Promise<unknown>)[] = []
 afterEach(async () => {
@@ -49,6 +50,7 @@ const openSockets = () => process.getActiveResourcesInfo().filter(kind => kind =
 
 describe('a query connection', () => {
   test('gives every value as PostgreSQL’s text, whatever the role’s defaults are', async () => {
+    shows('I31')
     const db = await testDatabase()
     await db.query(`alter database "${db.name}" set datestyle = 'German'`)
     await db.query(`alter database "${db.name}" set timezone = 'America/New_York'`)
@@ -223,6 +225,7 @@ describe.each(['query', 'replication'] as const)('a %s connection', kind => {
 
 describe('a replication connection', () => {
   test('tells a role that may not replicate, and what to do', async () => {
+    shows('C23')
     const db = await testDatabase()
     const role = `plain_${db.name}`
     await db.query(`create role ${role} login`)
@@ -251,6 +254,7 @@ describe('a replication connection', () => {
   })
 
   test('a loss is told once, with its first reason', async () => {
+    shows('C1')
     const db = await testDatabase()
     const connection = await connectionsTo({ connectionString: db.url }).replication()
     const [row] = await connection.query('select pg_backend_pid() as pid')

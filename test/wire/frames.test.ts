@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import fc from 'fast-check'
 import { test } from 'vitest'
 import { FrameQueue } from '../../src/wire/frames.js'
+import { shows } from '../support/shows.js'
 
 class RecordingFlow {
   readonly calls: string[] = []
@@ -19,6 +20,7 @@ const text = (queue: FrameQueue): string =>
     : `${queue.lsnHigh}/${queue.lsnLow} ${Buffer.from(queue.bytes.subarray(queue.start, queue.end)).toString()}`
 
 test('change frames and keepalives come out in the order in which they went in', () => {
+  shows('I26')
   const queue = new FrameQueue(new RecordingFlow())
   const chunk = Buffer.from('--one-two')
   queue.pushData(0, 0xffff_ffff, chunk, 2, 5)

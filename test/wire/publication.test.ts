@@ -4,6 +4,7 @@ import type { QueryConnection } from '../../src/runtime.js'
 import { ensurePublication, type PublishedTable } from '../../src/wire/publication.js'
 import { queryConnection } from '../support/query-connection.js'
 import { type TestDatabase, testDatabase } from '../support/servers.js'
+import { shows } from '../support/shows.js'
 
 const EVERYTHING = {
   puballtables: false,
@@ -157,6 +158,7 @@ describe.each([14, 15, 18] as const)('Postgres %i', major => {
     })
 
     test('never gets a table without a usable identity', async () => {
+      shows('S14')
       await expect(
         ensurePublication(connection, { tables: [{ ...users, replicaIdentity: 'nothing' }] }),
       ).rejects.toThrow(InternalError)
@@ -185,6 +187,7 @@ describe.each([14, 15, 18] as const)('Postgres %i', major => {
     })
 
     test('is never created', async () => {
+      shows('C20')
       const error = await refusal({ name: 'My own', tables: [users] })
       expect(error.message).toMatch(/"My own": it does not exist/)
       await db.query(error.sql)
@@ -216,6 +219,7 @@ describe.each([14, 15, 18] as const)('Postgres %i', major => {
   if (major < 15) return
   describe('row filters and column lists', () => {
     test.each(['walcache', 'mine'])('of %s are refused where they hide something', async name => {
+      shows('S29', 'S30')
       const options = { ...(name === 'mine' && { name }), tables: [users] }
       for (const list of ['users where (id > 1)', 'users (id)']) {
         await db.query(`drop publication if exists ${name}; create publication ${name} for table ${list}`)
