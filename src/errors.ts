@@ -144,16 +144,43 @@ export class SlotInUseError extends CacheError {
 export class DecodeError extends CacheError {
   readonly code = 'CACHE_DECODE'
   override readonly transient = true
+  /** Whose change it was, `schema.table`, where that is known. */
+  readonly table: string | undefined
   constructor(
     readonly decoder: string,
     problem: string,
     /** The frame's position, where it is known. */
     readonly lsn?: Lsn,
-    options?: ErrorOptions,
+    options?: ErrorOptions & { readonly table?: string | undefined },
   ) {
     super(
       `The ${decoder} stream can't be decoded${lsn === undefined ? '' : ` at ${formatLsn(lsn)}`}: ${problem} ` +
         `The cache starts over from a new slot; if it recurs, something between the server and this process alters the bytes.`,
+      options,
+    )
+    this.table = options?.table
+  }
+}
+
+/**
+ * What a transaction or a load brings can't be taken into memory, however often it is tried: a value that can't be decoded, a row that the server
+ * itself can't read, a mistake in walcache. Trying goes no further.
+ */
+export class PoisonError extends CacheError {
+  readonly code = 'CACHE_POISON'
+  constructor(
+    /** `schema.table`; null if it could not be told which, and then the whole cache has ended. */
+    readonly table: string | null,
+    /** Where the transaction's commit is in the server's log, or where the stream stood; null if it was the load that failed. */
+    readonly lsn: Lsn | null,
+    readonly attempts: number,
+    options: { readonly cause: Error },
+  ) {
+    const what = lsn === null ? 'The load' : `A transaction at ${formatLsn(lsn)}`
+    super(
+      `${what}${table === null ? '' : ` of table ${table}`} can't be taken into memory: it was tried ${attempts} times in a row. ` +
+        `${table === null ? 'The cache has ended' : 'The table is not answered from memory any more, while the others are'}: ${options.cause.message} ` +
+        'Find out what is wrong with those rows, or report it if nothing is, and open the cache anew.',
       options,
     )
   }

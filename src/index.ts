@@ -30,6 +30,7 @@ export {
   NotReadyError,
   OptionError,
   OverloadedError,
+  PoisonError,
   PublicationError,
   QueryError,
   SetupError,

@@ -2,12 +2,13 @@ import type { ChangeBatch, ChangeSink, TupleView } from '../change/change.js'
 import type { Lsn } from '../change/lsn.js'
 import type { Relation } from '../change/relation.js'
 import type { SqlSnapshot } from '../change/sql-snapshot.js'
-import { MemoryLimitError } from '../errors.js'
+import { asError, CacheError, DecodeError, InternalError, MemoryLimitError } from '../errors.js'
 import type { Logger } from '../observe.js'
 import type { Runtime } from '../runtime.js'
 import type { Store } from '../store/store.js'
 import type { AppliedTable, BoundRelation } from './binding.js'
 import type { CommitLog } from './commit-log.js'
+import type { Fault } from './fault.js'
 import { Seats, setAside } from './seats.js'
 
 /** Changes applied between two looks at the clock. */
@@ -58,7 +59,10 @@ export class Applier implements ChangeSink<BoundRelation> {
   #seq = 0
   /** The id of the transaction in progress. */
   #xid = 0
+  /** Where its commit begins, if the stream says. */
+  #commitLsn: Lsn | null = null
   readonly #newest: number[] = []
+  #fault: Fault | null = null
   #tidying = false
   #stopped = false
 
@@ -76,13 +80,13 @@ export class Applier implements ChangeSink<BoundRelation> {
   /**
    * Applies all of `batch`, in turns of at most about `sliceMs`.
    *
-   * @throws {DivergedError} if it contradicts the store. @throws {DecodeError} from the batch.
+   * @throws {DivergedError} if it contradicts the store. @throws {DecodeError} from the batch. @throws {InternalError}
    */
   async apply(batch: ChangeBatch<BoundRelation>): Promise<void> {
     const { clock, timers } = this.#options.runtime
     let sliceEnds = clock.monotonicMs() + this.#options.sliceMs
     let tidy = false
-    while (batch.deliver(this, CHANGES_PER_LOOK) || this.held) {
+    while (this.#deliver(batch) || this.held) {
       if (this.held) await this.#ask()
       tidy = this.#store.maintain(TIDIED_PER_LOOK)
       if (clock.monotonicMs() < sliceEnds) continue
@@ -91,6 +95,26 @@ export class Applier implements ChangeSink<BoundRelation> {
     }
     tidy = this.#store.maintain(TIDIED_PER_LOOK)
     if (tidy) this.#tidyInBackground()
+  }
+
+  #deliver(batch: ChangeBatch<BoundRelation>): boolean {
+    try {
+      return batch.deliver(this, CHANGES_PER_LOOK)
+    } catch (error) {
+      if (error instanceof DecodeError) this.#fault = this.#faultOf(error.table ?? null)
+      else if (!(error instanceof CacheError) || error instanceof InternalError)
+        this.#fault ??= this.#faultOf(null)
+      throw error
+    }
+  }
+
+  #faultOf(table: string | null): Fault {
+    return { table, position: this.#commitLsn ?? this.#store.position }
+  }
+
+  /** What brought the last failed call of `apply` about, if it was what the stream holds; null if it was not. */
+  get fault(): Fault | null {
+    return this.#fault
   }
 
   async #ask(): Promise<void> {
@@ -106,6 +130,11 @@ export class Applier implements ChangeSink<BoundRelation> {
   /** From now on the table's changes are kept and not applied, until `adopt`; `closed` can't be read. */
   setAside(oid: number, closed: AppliedTable): void {
     this.#seats.setAside(oid, closed)
+  }
+
+  /** The table is not going to be read anew: what was set aside for that, and what comes, is dropped. */
+  forget(oid: number): void {
+    this.#seats.forget(oid)
   }
 
   /**
@@ -158,6 +187,7 @@ export class Applier implements ChangeSink<BoundRelation> {
   /** A stream begins, or goes on where the last one was cut off. */
   start(): void {
     this.#stopped = false
+    this.#fault = null
     this.#tidyInBackground()
   }
 
@@ -183,9 +213,10 @@ export class Applier implements ChangeSink<BoundRelation> {
     } while (!this.#stopped && this.#store.maintain(TIDIED_PER_LOOK))
   }
 
-  begin(xid: number): void {
+  begin(xid: number, commitLsn: Lsn | null = null): void {
     this.#seq = 0
     this.#xid = xid
+    this.#commitLsn = commitLsn
     this.#log?.begin(xid)
   }
 
@@ -280,9 +311,16 @@ export class Applier implements ChangeSink<BoundRelation> {
     return this.#seq
   }
 
-  #giveUp({ table }: BoundRelation, error: unknown): void {
-    if (!(error instanceof MemoryLimitError)) throw error
+  #giveUp({ table, mapping }: BoundRelation, error: unknown): void {
+    if (!(error instanceof MemoryLimitError)) {
+      this.#fault = this.#faultOf(mapping.name)
+      throw error instanceof CacheError ? error : notApplied(mapping.name, asError(error))
+    }
     table.fail(error)
     this.#options.logger.error(error.message)
   }
+}
+
+function notApplied(table: string, cause: Error): InternalError {
+  return new InternalError(`A change of table ${table} could not be applied: ${cause.name}.`, { cause })
 }

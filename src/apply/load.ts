@@ -7,6 +7,7 @@ import {
   ConnectionError,
   DecodeError,
   DivergedError,
+  InternalError,
   MemoryLimitError,
   SetupError,
 } from '../errors.js'
@@ -17,6 +18,7 @@ import { quoteIdentifier, quoteLiteral, quoteQualified } from '../sql/quote.js'
 import type { CommitSeq } from '../store/address.js'
 import type { AppliedTable } from './binding.js'
 import { CopyTextReader } from './copy-text.js'
+import { type Fault, isAboutData } from './fault.js'
 
 /** A larger table is read in parts of this many blocks (8 kB each), so that several connections share it. */
 const PART_BLOCKS = 4096
@@ -51,6 +53,8 @@ export interface LoadOptions {
   readonly signal: AbortSignal
   readonly logger: Logger
   readonly onProgress: (progress: LoadProgress) => void
+  /** The load is going to fail of what this table holds. */
+  readonly onFault?: (fault: Fault) => void
 }
 
 /** A run of a table's blocks: an empty one for a bounded table, which is read all the same, since it shows that it may be. */
@@ -162,8 +166,11 @@ class Load {
         } catch (error) {
           const givenUp = error instanceof TableGivenUp
           attempts += givenUp ? 0 : 1
-          if (signal.aborted || (!givenUp && !mayTryAgain(error)) || attempts >= PART_ATTEMPTS_MAX)
+          if (signal.aborted || (!givenUp && !mayTryAgain(error)) || attempts >= PART_ATTEMPTS_MAX) {
+            if (!signal.aborted && isFault(error))
+              this.#options.onFault?.({ table: part.target.mapping.name, position: null })
             throw asLoadError(error, part.target.mapping)
+          }
           if (!givenUp)
             this.#options.logger.warn(
               `Loading a part of ${part.target.mapping.name} again: ${asError(error).message}`,
@@ -259,6 +266,13 @@ function mayTryAgain(error: unknown): boolean {
   if (error instanceof CacheError) return error.transient && !(error instanceof DivergedError)
   const sqlState = (error as { code?: unknown }).code
   return typeof sqlState !== 'string' || sqlState.length !== 5 || /^(08|57P)/.test(sqlState)
+}
+
+/** Whether it is the table's rows that can't be read, and not the connection or the right to. */
+function isFault(error: unknown): boolean {
+  if (error instanceof CacheError) return error instanceof DecodeError || error instanceof InternalError
+  const { code } = error as { code?: unknown }
+  return typeof code !== 'string' || code.length !== 5 || isAboutData(code)
 }
 
 function asLoadError(error: unknown, mapping: TableMapping): Error {

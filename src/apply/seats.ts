@@ -70,6 +70,11 @@ export class Seats {
     bound.log = seat.log
   }
 
+  /** Nothing more is kept of the relation's changes, which go on not being applied. */
+  forget(oid: number): void {
+    this.#seats.get(oid)?.log?.giveUp()
+  }
+
   /** The transaction in progress is published, or was taken back. */
   committed(xid: number): void {
     for (const log of this.#logs) log.commit(xid)

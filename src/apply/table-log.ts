@@ -58,6 +58,13 @@ export class TableLog {
     this.#pending.push(change)
   }
 
+  /** Keeps nothing any more. */
+  giveUp(): void {
+    this.#bytes = Number.POSITIVE_INFINITY
+    this.#pending = []
+    this.transactions.length = 0
+  }
+
   commit(xid: number): void {
     if (this.#pending.length === 0) return
     this.transactions.push({ xid, changes: this.#pending })

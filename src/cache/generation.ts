@@ -2,6 +2,7 @@ import { Applier } from '../apply/applier.js'
 import type { AppliedTable, BoundRelation } from '../apply/binding.js'
 import { CommitLog } from '../apply/commit-log.js'
 import { Filler } from '../apply/fill.js'
+import { type Fault, isAboutData } from '../apply/fault.js'
 import { loadTables } from '../apply/load.js'
 import { type Lsn, normaliseInsertLsn } from '../change/lsn.js'
 import type { SqlSnapshot } from '../change/sql-snapshot.js'
@@ -24,6 +25,7 @@ import { type DurableSlot, openSlotSource, resumeSlotSource } from '../source/sl
 import type { ChangeSource } from '../source/source.js'
 import { Store } from '../store/store.js'
 import type { TableLayout } from '../store/table.js'
+import { isServerError } from '../wire/connect-errors.js'
 import type { SessionPool } from '../wire/session-pool.js'
 import { tightestMs } from './bounds.js'
 import { APPLICATION_NAME, type ResolvedOptions } from './options.js'
@@ -50,6 +52,8 @@ export interface GenerationEvents {
   readonly onTable: (generation: Generation, live: LiveTable) => void
   /** Everything committed before `askedMs` is in its tables. */
   readonly onProven: (generation: Generation, askedMs: number) => void
+  /** The load, or the stream that is about to end, has failed of what the server sent. */
+  readonly onFault: (fault: Fault) => void
   /** Its tables are found to show no commit's state. Nothing is proven of it any more. */
   readonly onDoubted: (generation: Generation) => void
 }
@@ -178,6 +182,7 @@ export class Generation {
         signal,
         logger,
         onProgress: options.onProgress,
+        onFault: context.events.onFault,
       })
       store.publish(source.start.lsn)
       const isBounded = tables.some(({ table }) => table.residency !== null)
@@ -232,6 +237,8 @@ export class Generation {
     // A server that shuts down ends idle sessions first.
     this.#context.sessions.onIdleLost = () => this.#prober.suspect()
     const endStream = (error: unknown): void => {
+      const fault = until.aborted ? null : this.#faultOf(error)
+      if (fault !== null) this.#context.events.onFault(fault)
       // What contradicts the tables may well be what followed an untold TRUNCATE.
       if (error instanceof DivergedError && this.#context.setup.files !== null) this.#doubt()
       end(error)
@@ -247,6 +254,17 @@ export class Generation {
     await this.#source.close()
     await this.#applier.cutOff()
     throw asError(until.reason)
+  }
+
+  /** What the server sent, or could not send, and so ended the stream; null if it was something else. */
+  #faultOf(error: unknown): Fault | null {
+    const { cause } = error as { cause?: unknown }
+    const { fault } = this.#applier
+    // With a decoder that does not tell TRUNCATE, rows that contradict each other are to be expected.
+    const isExpected = error instanceof DivergedError && this.#context.setup.files !== null
+    if (fault !== null) return isExpected ? null : fault
+    const isServers = error instanceof ConnectionError && isServerError(cause) && isAboutData(cause.code)
+    return isServers ? { table: null, position: this.store.position } : null
   }
 
   async #stream(signal: AbortSignal): Promise<never> {

@@ -1,4 +1,14 @@
-import { asError, CacheError, ConnectionError, InternalError, SetupError, SlotInUseError } from '../errors.js'
+import type { Fault } from '../apply/fault.js'
+import {
+  asError,
+  CacheError,
+  ConnectionError,
+  InternalError,
+  type PoisonError,
+  SetupError,
+  SlotInUseError,
+} from '../errors.js'
+import type { TableMapping } from '../mapping/mapping.js'
 import type { CallerSession } from '../mapping/session.js'
 import { type Connections, pause } from '../runtime.js'
 import {
@@ -15,6 +25,7 @@ import type { SessionPool } from '../wire/session-pool.js'
 import { isServerError } from '../wire/connect-errors.js'
 import { Generation, type GenerationEvents } from './generation.js'
 import type { ResolvedOptions } from './options.js'
+import { Poison } from './poison.js'
 import { prepare, type Setup } from './setup.js'
 import { SlotKeeper } from './slot-keeper.js'
 import { START_RETRY_MS } from './start-retry.js'
@@ -30,7 +41,7 @@ const SETTLED_MAX_MS = 30_000
 /** SQLSTATE: the slot's last walsender is not gone yet. */
 const OBJECT_IN_USE = '55006'
 
-export interface LifecycleHooks extends GenerationEvents {
+export interface LifecycleHooks extends Omit<GenerationEvents, 'onFault'> {
   /** The next generation is about to be loaded, beside the one that is being read. */
   readonly beforeLoad: (setup: Setup) => void
   /** It failed for good. */
@@ -55,6 +66,11 @@ export class Lifecycle {
   #setup: Setup | null = null
   /** Whether the stream that runs goes on where another was cut off, with nothing loaded. */
   #hasResumed = false
+  readonly #poison = new Poison()
+  /** What the attempt that is about to fail failed of, if it was what the server sent. */
+  #fault: Fault | null = null
+  /** Tables that can't be taken into memory, by their declarations. */
+  readonly #poisoned = new Map<object, PoisonError>()
   readonly #slot: DurableSlot | null
   readonly #keeper: SlotKeeper | null
 
@@ -179,7 +195,8 @@ export class Lifecycle {
   }
 
   async #loaded(known: Setup | null, signal: AbortSignal): Promise<Generation> {
-    const setup = known ?? (await prepare(this.#options, this.#session, this.#sessions, signal, this.#setup))
+    const found = known ?? (await prepare(this.#options, this.#session, this.#sessions, signal, this.#setup))
+    const setup = this.#withoutPoisoned(found)
     this.#hooks.beforeLoad(setup)
     this.#turn({ kind: 'opened' })
     const generation = await Generation.load(
@@ -191,7 +208,13 @@ export class Lifecycle {
         fallThrough: this.#fallThrough,
         setup,
         slot: this.#slot,
-        events: { ...this.#hooks, onProven: (proven, askedMs) => this.#onProven(proven, askedMs) },
+        events: {
+          ...this.#hooks,
+          onProven: (proven, askedMs) => this.#onProven(proven, askedMs),
+          onFault: fault => {
+            this.#fault = fault
+          },
+        },
       },
       signal,
     )
@@ -206,12 +229,44 @@ export class Lifecycle {
     this.#hooks.onProven(generation, askedMs)
   }
 
+  #withoutPoisoned(setup: Setup): Setup {
+    if (this.#poisoned.size === 0) return setup
+    const isPoisoned = ({ declaration }: TableMapping): boolean => this.#poisoned.has(declaration)
+    const poisoned = setup.mappings.filter(isPoisoned)
+    const out = poisoned.map(mapping => ({ mapping, error: this.#poisoned.get(mapping.declaration)! }))
+    return {
+      ...setup,
+      mappings: setup.mappings.filter(mapping => !isPoisoned(mapping)),
+      out: [...setup.out, ...out],
+    }
+  }
+
+  /** What to do after `error`, whose cause is what the server sent: another attempt, one without the table, or none. */
+  #poisonedBy(fault: Fault, error: CacheError): SlotEvent {
+    const poison = this.#poison.failed(fault, error)
+    if (poison === null) return { kind: 'lost', error }
+    this.#lastError = poison
+    const mappings = this.#setup?.mappings ?? []
+    const mapping = mappings.find(({ name }) => name === fault.table)
+    // Before anything was loaded whoever opens the cache is told; and without its only table it is of no use.
+    if (mapping === undefined || mappings.length === 1) return { kind: 'fatal', error: poison }
+    this.#poisoned.set(mapping.declaration, poison)
+    this.#options.logger.error(poison.message)
+    return { kind: 'lost', error: poison }
+  }
+
   #failed(error: CacheError, signal: AbortSignal, mayGiveUp: boolean): void {
+    const fault = this.#fault
+    this.#fault = null
     if (signal.aborted) {
       this.#turn({ kind: 'close' })
       return
     }
     this.#lastError = error
+    if (fault !== null) {
+      this.#turn(this.#poisonedBy(fault, error))
+      return
+    }
     // The server is out of reach, or has no room; other transactions and DDL, on the other hand, come to an end.
     const isServers =
       error instanceof ConnectionError || error instanceof SetupError || error instanceof SlotInUseError
@@ -219,6 +274,7 @@ export class Lifecycle {
   }
 
   #turn(event: SlotEvent): void {
+    if (event.kind === 'settled') this.#poison.settled()
     this.#state = nextSlotState(this.#state, event)
   }
 }

@@ -2,7 +2,7 @@ import type pg from 'pg'
 import type { DecoderLimits } from '../change/limits.js'
 import type { Relation } from '../change/relation.js'
 import { decoders } from '../decode/index.js'
-import { OptionError, SetupError, type SetupProblem, TableChangedError } from '../errors.js'
+import { OptionError, type PoisonError, SetupError, type SetupProblem, TableChangedError } from '../errors.js'
 import { FILES_SQL } from '../freshness/files.js'
 import { type Fingerprint, fingerprintSql, parseFingerprint } from '../freshness/fingerprint.js'
 import { type Catalog, readCatalog, type ServerFacts } from '../mapping/catalog.js'
@@ -25,8 +25,11 @@ export interface Setup {
   readonly publication: string
   /** Whether the output plugin is to send numbers as text: nothing of them is lost then. */
   readonly numbersAsText: boolean
-  /** Those declared tables that fitted when the cache was opened, and no longer do: as they were, and what is wrong. */
-  readonly out: readonly { readonly mapping: TableMapping; readonly error: TableChangedError }[]
+  /** Declared tables that can't be kept: those that fitted when the cache was opened, and no longer do, as they were; and poisoned ones. */
+  readonly out: readonly {
+    readonly mapping: TableMapping
+    readonly error: TableChangedError | PoisonError
+  }[]
   /** What the tables look like: a generation is good as long as this does not change. */
   readonly fingerprint: Fingerprint
   /** Which files they are in, if TRUNCATE has to be noticed by that; else null. */

@@ -1,4 +1,5 @@
 import type { AppliedTable } from '../apply/binding.js'
+import type { Fault } from '../apply/fault.js'
 import { loadUnderSnapshot } from '../apply/load.js'
 import { type Lsn, normaliseInsertLsn, parseLsn } from '../change/lsn.js'
 import { SqlSnapshot } from '../change/sql-snapshot.js'
@@ -21,6 +22,7 @@ import { type Backoff, backoffMs } from '../source/backoff.js'
 import { ensurePublication } from '../wire/publication.js'
 import type { SessionPool } from '../wire/session-pool.js'
 import type { ResolvedOptions } from './options.js'
+import { Poison } from './poison.js'
 import { readFingerprint, resolveAgain, type Setup } from './setup.js'
 
 /** Between two looks at the transactions that have written a table. */
@@ -59,7 +61,7 @@ export interface ReloadHost {
   readonly visible: () => number
   /** Waits until `reread` can become part of the store, and makes it so: it can be read again. */
   adopt(mapping: TableMapping, reread: Reread, signal: AbortSignal): Promise<void>
-  /** It can't be read until somebody puts it right. */
+  /** It can't be read until somebody puts it right, or any more. */
   putOut(mapping: TableMapping, error: CacheError): void
 }
 
@@ -85,6 +87,9 @@ export class TableReloads {
   /** Those that wait until they are looked at again. */
   readonly #waiting = new Set<TableMapping>()
   #wake: () => void = () => undefined
+  readonly #poison = new Poison()
+  /** What the attempt that is about to fail failed of, if it was what the table holds. */
+  #fault: Fault | null = null
   /** What was said of those that no longer fit, and what ends the wait until they are looked at again. */
   readonly #out = new Map<object, { readonly message: string; readonly cancel: () => void }>()
 
@@ -117,13 +122,27 @@ export class TableReloads {
         failures = 0
       } catch (error) {
         if (signal.aborted) return
-        if (!mayTryAgain(error)) throw error
+        const fault = this.#fault
+        this.#fault = null
+        if (fault !== null) {
+          if (this.#isGivenUp(mapping, fault, asError(error))) continue
+        } else if (!mayTryAgain(error)) throw error
         options.logger.warn(
           `Reading ${mapping.name} anew failed, and is tried again: ${asError(error).message}`,
         )
         await pause(timers, backoffMs(AGAIN, ++failures, random), signal)
       }
     }
+  }
+
+  /** Whether its rows can't be taken into memory, however often it is tried. */
+  #isGivenUp(mapping: TableMapping, fault: Fault, cause: Error): boolean {
+    const poison = this.#poison.failed(fault, cause)
+    if (poison === null) return false
+    this.#due.delete(mapping)
+    this.#context.options.logger.error(poison.message)
+    this.#host.putOut(mapping, poison)
+    return true
   }
 
   #requested(signal: AbortSignal): Promise<void> {
@@ -241,6 +260,9 @@ export class TableReloads {
         signal,
         logger: options.logger,
         onProgress: options.onProgress,
+        onFault: fault => {
+          this.#fault = fault
+        },
       })
       if (live.table.failed !== null) throw live.table.failed
     } catch (error) {

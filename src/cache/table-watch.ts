@@ -1,6 +1,6 @@
 import type { Applier } from '../apply/applier.js'
 import type { AppliedTable } from '../apply/binding.js'
-import { type CacheError, DivergedError, TableReloadingError } from '../errors.js'
+import { type CacheError, DivergedError, TableChangedError, TableReloadingError } from '../errors.js'
 import { type Fingerprint, samePublication } from '../freshness/fingerprint.js'
 import type { ProbeAnswer } from '../freshness/probe.js'
 import type { TableMapping } from '../mapping/mapping.js'
@@ -72,9 +72,13 @@ export class TableWatch {
       makeTable: options.makeTable,
       visible: () => options.store.visible,
       adopt: (mapping, reread, signal) => this.#adopt(mapping, reread, signal),
-      putOut: (mapping, error) => this.#replace(mapping, options.closedTable(mapping, error)),
+      putOut: (mapping, error) => {
+        if (!(error instanceof TableChangedError)) options.applier().forget(mapping.oid)
+        this.#replace(mapping, options.closedTable(mapping, error))
+      },
     })
-    for (const { mapping } of setup.out) this.#reloads.request(mapping)
+    for (const { mapping, error } of setup.out)
+      if (error instanceof TableChangedError) this.#reloads.request(mapping)
   }
 
   /** In the order of their declarations, but for those that no longer fit. A new array each time one is replaced. */

@@ -285,7 +285,12 @@ class DecoderbufsDecoder<B> implements Decoder<B> {
   }
 
   #malformed(problem: string, options?: ErrorOptions): DecodeError {
-    return new DecodeError(this.plugin, problem, lsnFromHalves(this.#lsnHigh, this.#lsnLow), options)
+    const of = this.#of?.relation
+    const table = of === undefined ? undefined : `${of.schema}.${of.name}`
+    return new DecodeError(this.plugin, problem, lsnFromHalves(this.#lsnHigh, this.#lsnLow), {
+      ...options,
+      table,
+    })
   }
 }
 

@@ -66,6 +66,8 @@ export const pgoutputLimits: DecoderLimits = {
 
 /** A relation as announced, and what its tuples need, prepared once. */
 interface Announced<B> {
+  /** `schema.table`, for messages. */
+  readonly name: string
   /** What the sink remembers about it; null if it wants nothing of it. */
   readonly table: B | null
   readonly columnCount: number
@@ -90,6 +92,7 @@ export class PgoutputDecoder<B> implements Decoder<B> {
 
   // The payload being decoded, and how far.
   #bytes: Uint8Array = new Uint8Array(0)
+  #start = 0
   #at = 0
   #end = 0
   #lsnHigh = 0
@@ -122,10 +125,12 @@ export class PgoutputDecoder<B> implements Decoder<B> {
   ): void {
     this.#lsnHigh = lsnHigh
     this.#lsnLow = lsnLow
-    if (start >= end) throw this.#short()
     this.#bytes = bytes
-    this.#at = start + 1
+    this.#start = start
+    this.#at = start
     this.#end = end
+    if (start >= end) throw this.#short()
+    this.#at = start + 1
     switch (bytes[start]) {
       case INSERT:
         return this.#insert(sink)
@@ -287,12 +292,13 @@ export class PgoutputDecoder<B> implements Decoder<B> {
   }
 
   #remember(sink: ChangeSink<B>, relation: Relation): void {
-    const { oid, columns } = relation
+    const { oid, schema, name, columns } = relation
     if (this.#relations.size >= MAX_RELATIONS && !this.#relations.has(oid)) {
       throw this.#malformed(`more than ${MAX_RELATIONS} relations in one stream.`)
     }
     const nullInKey = Uint8Array.from(columns, column => (column.isKey ? NULL : NOT_SENT))
-    this.#relations.set(oid, { table: sink.relation(relation), columnCount: columns.length, nullInKey })
+    const table = sink.relation(relation)
+    this.#relations.set(oid, { name: `${schema}.${name}`, table, columnCount: columns.length, nullInKey })
     this.#lastOid = -1
   }
 
@@ -384,7 +390,16 @@ export class PgoutputDecoder<B> implements Decoder<B> {
   }
 
   #malformed(problem: string): DecodeError {
-    return new DecodeError(this.plugin, problem, lsnFromHalves(this.#lsnHigh, this.#lsnLow))
+    const lsn = lsnFromHalves(this.#lsnHigh, this.#lsnLow)
+    return new DecodeError(this.plugin, problem, lsn, { table: this.#changed() })
+  }
+
+  /** Whose change is being decoded, if it is one. */
+  #changed(): string | undefined {
+    const tag = this.#bytes[this.#start]
+    if ((tag !== INSERT && tag !== UPDATE && tag !== DELETE) || this.#end - this.#start < 5) return undefined
+    const view = new DataView(this.#bytes.buffer, this.#bytes.byteOffset + this.#start + 1, 4)
+    return this.#relations.get(view.getUint32(0))?.name
   }
 }
 

@@ -354,7 +354,14 @@ export class Wal2jsonDecoder<B> implements Decoder<B> {
   }
 
   #malformed(problem: string, options?: ErrorOptions): DecodeError {
-    return new DecodeError(this.plugin, problem, lsnFromHalves(this.#lsnHigh, this.#lsnLow), options)
+    const lsn = lsnFromHalves(this.#lsnHigh, this.#lsnLow)
+    return new DecodeError(this.plugin, problem, lsn, { ...options, table: this.#changed() })
+  }
+
+  /** Whose change is being read, as far as its object has been. */
+  #changed(): string | undefined {
+    if (this.#starts[SCHEMA] === -1 || this.#starts[TABLE] === -1) return undefined
+    return `${this.#required(SCHEMA)}.${this.#required(TABLE)}`
   }
 }
 

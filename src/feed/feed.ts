@@ -191,6 +191,12 @@ export class ChangeFeed<Live extends FeedTable = FeedTable> {
 
   #renew(followed: Followed<Live>, live: Live, midTransaction: boolean): void {
     followed.history.live.table.observer = null
+    const { failed } = live.table
+    if (failed !== null && !failed.transient) {
+      forgetPending(followed)
+      fail(followed, failed)
+      return
+    }
     for (const subscription of followed.subscribers) unroute(followed, subscription)
     followed.history = new History(live)
     forgetPending(followed)

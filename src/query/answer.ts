@@ -4,6 +4,7 @@ import {
   MemoryLimitError,
   NotLocalError,
   NotReadyError,
+  PoisonError,
   SnapshotMissError,
   StaleError,
   TableReloadingError,
@@ -322,6 +323,7 @@ function isUnknown(error: unknown): boolean {
     error instanceof NotLocalError ||
     error instanceof SnapshotMissError ||
     error instanceof MemoryLimitError ||
+    error instanceof PoisonError ||
     error instanceof NotReadyError ||
     error instanceof TableReloadingError
   )
