@@ -5,6 +5,7 @@ import type { SqlSnapshot } from '../change/sql-snapshot.js'
 import { asError, CacheError, DecodeError, InternalError, MemoryLimitError } from '../errors.js'
 import type { Logger } from '../observe.js'
 import type { Runtime } from '../runtime.js'
+import { GUARD_PREFIX, guardConcerns } from '../sql/guard-sql.js'
 import type { Store } from '../store/store.js'
 import type { AppliedTable, BoundRelation } from './binding.js'
 import type { CommitLog } from './commit-log.js'
@@ -39,6 +40,11 @@ export interface ApplierOptions {
    * is applied until this resolves. Without it the stream is trusted.
    */
   readonly onAnnounced?: (xid: number, oids: readonly number[]) => Promise<void>
+  /**
+   * Transaction `xid` has altered tables, or what they depend on: the database says so by a message (`guardSql`), before its commit. Nothing more is
+   * applied until this resolves.
+   */
+  readonly onTold?: (xid: number) => Promise<void>
   /** A relation no longer has what was mapped: `setAside` is to be called. Without it the stream ends. */
   readonly onChanged?: (oid: number) => void
 }
@@ -55,6 +61,9 @@ export class Applier implements ChangeSink<BoundRelation> {
   readonly #seats: Seats
   /** Relations that were announced, and that the server has not been asked about yet. */
   #announced: number[] = []
+  /** The transaction in progress has told that it alters tables; `#isTold`: and the server has not been asked about that yet. */
+  #wasTold = false
+  #isTold = false
   /** The number of the transaction in progress, 0 until it has changed something. */
   #seq = 0
   /** The id of the transaction in progress. */
@@ -118,13 +127,18 @@ export class Applier implements ChangeSink<BoundRelation> {
   }
 
   async #ask(): Promise<void> {
+    if (this.#isTold) {
+      this.#isTold = false
+      await this.#options.onTold?.(this.#xid)
+    }
+    if (this.#announced.length === 0) return
     await this.#options.onAnnounced?.(this.#xid, this.#announced)
     this.#announced = []
   }
 
   /** Nothing more is to be delivered until the server has been asked. */
   get held(): boolean {
-    return this.#announced.length > 0
+    return this.#isTold || this.#announced.length > 0
   }
 
   /** From now on the table's changes are kept and not applied, until `adopt`; `closed` can't be read. */
@@ -174,6 +188,7 @@ export class Applier implements ChangeSink<BoundRelation> {
     this.#seq = 0
     this.#log?.abort()
     this.#announced = []
+    this.#isTold = false
     this.#seats.aborted()
     while (this.#store.abort(CHANGES_PER_LOOK)) await this.#options.runtime.timers.yield()
     this.#options.onAborted()
@@ -217,6 +232,7 @@ export class Applier implements ChangeSink<BoundRelation> {
     this.#seq = 0
     this.#xid = xid
     this.#commitLsn = commitLsn
+    this.#wasTold = false
     this.#log?.begin(xid)
   }
 
@@ -272,8 +288,12 @@ export class Applier implements ChangeSink<BoundRelation> {
     }
   }
 
-  message(): void {
-    // Messages change no row.
+  /** Messages change no row, but one may tell that tables were altered. One for a transaction is enough: all of it is looked at. */
+  message(prefix: string, content: Uint8Array, transactional: boolean): void {
+    if (!transactional || prefix !== GUARD_PREFIX || this.#wasTold) return
+    if (!guardConcerns(content, oid => this.#seats.has(oid))) return
+    this.#wasTold = true
+    this.#isTold = true
   }
 
   commit(endLsn: Lsn, commitTimeMs: number): void {

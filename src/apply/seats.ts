@@ -36,6 +36,11 @@ export class Seats {
     this.#onChanged = onChanged
   }
 
+  /** Whether the relation's changes go anywhere. */
+  has(oid: number): boolean {
+    return this.#seats.has(oid)
+  }
+
   /** What to hand back with the relation's changes; null if nobody wants them. */
   announce(relation: Relation): BoundRelation | null {
     const seat = this.#seats.get(relation.oid)

@@ -131,6 +131,7 @@ export class Generation {
         onAnnounced: (xid: number, oids: readonly number[]) => this.#watch.announced(xid, oids),
         onChanged: (oid: number) => this.#watch.changed(oid),
       }),
+      onTold: xid => this.#watch.told(xid),
       ...(context.setup.files !== null && { onSilentCommit: () => this.#prober.silent() }),
       onAborted: () => {
         this.#filler?.moved()

@@ -149,15 +149,31 @@ export class TableWatch {
    * it is asked again.
    */
   async announced(xid: number, oids: readonly number[]): Promise<void> {
+    const areClosed = (): boolean => oids.every(oid => this.#closed.has(oid))
+    if (await this.#isSeen(xid, areClosed)) return
+    for (const oid of oids) this.changed(oid)
+  }
+
+  /**
+   * Transaction `xid` says that it has altered tables: the server is asked before its commit is visible here. If queries don't see it for long,
+   * nobody does, and the next probe that does tells.
+   */
+  async told(xid: number): Promise<void> {
+    await this.#isSeen(xid, () => false)
+  }
+
+  /** Asks the server, and has its answers judged, until queries see the transaction, or `isEnough`; false if that takes too long. */
+  async #isSeen(xid: number, isEnough: () => boolean): Promise<boolean> {
     const { clock, timers } = this.#options.options.runtime
     const deadlineMs = clock.monotonicMs() + LIMBO_MS
-    while (oids.some(oid => !this.#closed.has(oid))) {
+    while (!isEnough()) {
       const snapshot = (await this.#options.look(this.#until))?.snapshot
-      if (snapshot?.sees(snapshot.widen(xid))) return
-      if (clock.monotonicMs() > deadlineMs) for (const oid of oids) this.changed(oid)
-      else await pause(timers, LOOK_AGAIN_MS, this.#until)
+      if (snapshot?.sees(snapshot.widen(xid))) return true
+      if (clock.monotonicMs() > deadlineMs) return false
+      await pause(timers, LOOK_AGAIN_MS, this.#until)
       this.#until.throwIfAborted()
     }
+    return true
   }
 
   /** Runs what applies changes to the store. What was read anew becomes part of it before or after that, never in its middle. */
