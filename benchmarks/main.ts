@@ -1,5 +1,5 @@
 /**
- * `npm run bench -- NAME [--json] [--rows N] [--rounds N]`: measures walcache beside what one would use instead.
+ * `npm run bench -- NAME [--json] [--rows N] [--rounds N] [--absent-keys N]`: measures walcache beside what one would use instead.
  *
  * Exits with another code than 0 only if an answer was wrong or could not be had; what is slow is for the reader to judge.
  */
@@ -37,6 +37,7 @@ const { values: given, positionals } = parseArgs({
     json: { type: 'boolean', default: false },
     rows: { type: 'string' },
     rounds: { type: 'string' },
+    'absent-keys': { type: 'string' },
     help: { type: 'boolean', default: false },
   },
 })
@@ -53,12 +54,13 @@ else if (chosen === undefined) {
 function help(): string {
   const names = benchmarks.map(({ name: each, question }) => `  ${each.padEnd(8)} ${question}`)
   return [
-    'npm run bench -- NAME [--json] [--rows N] [--rounds N]',
+    'npm run bench -- NAME [--json] [--rows N] [--rounds N] [--absent-keys N]',
     '',
     ...names,
     '  all      each of them, in a process of its own',
     '',
     '--rows is the size of the large table, usually 1,000,000; --json makes the last line an object of all figures.',
+    '--absent-keys is how many keys without a row the bounded benchmark asks for, usually 1,000,000.',
   ].join('\n')
 }
 
@@ -66,6 +68,9 @@ async function run(benchmark: Benchmark): Promise<void> {
   const options: BenchmarkOptions = {
     ...(given.rows === undefined ? {} : { rows: positive('rows', given.rows) }),
     ...(given.rounds === undefined ? {} : { rounds: positive('rounds', given.rounds) }),
+    ...(given['absent-keys'] === undefined
+      ? {}
+      : { absentKeys: positive('absent-keys', given['absent-keys']) }),
     progress: text => console.error(`${benchmark.name}: ${text} ...`),
   }
   const figures = await benchmark.run(options)

@@ -13,6 +13,8 @@ export interface BenchmarkOptions {
   readonly rounds?: number
   /** The size of the table; undefined: what the benchmark thinks right, mostly 1,000,000. */
   readonly rows?: number
+  /** How many keys that have no row are asked for; undefined: as many as the benchmark thinks right. */
+  readonly absentKeys?: number
   /** Told what is going on, for people who wait. */
   readonly progress: (text: string) => void
 }

@@ -36,15 +36,21 @@ export class LocalTable<Row extends object> implements LocalReads<Row> {
   }
 
   // Hot: once per read. Guarded by benchmarks/read.ts. A row that is kept decoded is the newest version, and a table that can't
-  // be read keeps none, so a hit needs no further look.
+  // be read keeps none, so a hit needs no further look. What is not a plain hit is elsewhere: small as this is, V8 compiles it together with
+  // all of lru-cache's `get`, which a larger one would have to call.
   get(key: Key<Row>): Row | undefined {
     if (!this.#gate.fresh) this.#gate.pass()
     const decoded = this.#decoded.get(key as DecodedKey)
-    if (decoded !== undefined) {
-      this.#reads.hits++
-      return (this.#rows.shared ? decoded : this.#rows.read(decoded)) as Row
-    }
-    return lookUp(this.#live, key, this.#live.store.visible) as Row | undefined
+    if (decoded === undefined || !this.#rows.shared) return this.#getRest(key, decoded)
+    this.#reads.hits++
+    return decoded as Row
+  }
+
+  /** The row of a hit that can't be shared, or of a key that is not kept decoded. */
+  #getRest(key: Key<Row>, decoded: object | undefined): Row | undefined {
+    if (decoded === undefined) return lookUp(this.#live, key, this.#live.store.visible) as Row | undefined
+    this.#reads.hits++
+    return this.#rows.read(decoded) as Row
   }
 
   getMany(keys: readonly Key<Row>[]): (Row | undefined)[] {
