@@ -37,7 +37,7 @@ export const bounded: Benchmark = {
     await using cache = await openCache({ pool: database.pool, entities: [people] })
     const table = cache.table(people)
     return [
-      ...(await hits(options, table, rows)),
+      ...(await hits(options, table, rows, kept)),
       ...(await misses(options, database.pool, table, rows)),
       ...(await zipf(options, table, rows, kept)),
       ...(await absentKeys(options, cache, table, rows, kept)),
@@ -47,9 +47,15 @@ export const bounded: Benchmark = {
 
 type PeopleTable = Table<Person>
 
-async function hits(options: BenchmarkOptions, table: PeopleTable, rows: number): Promise<Figure[]> {
+async function hits(
+  options: BenchmarkOptions,
+  table: PeopleTable,
+  rows: number,
+  kept: number,
+): Promise<Figure[]> {
   const random = randomIntegers(1)
-  const hot = [...new Set(Array.from({ length: HOT_KEYS }, () => 1 + random(rows)))]
+  const count = Math.min(HOT_KEYS, kept / 4)
+  const hot = [...new Set(Array.from({ length: count }, () => 1 + random(rows)))]
   const lru = new LRUCache<number, Person>({ max: HOT_KEYS * 2 })
   for (const id of hot) lru.set(id, (await table.findUnique({ where: { id } }))!)
   for (const id of hot) assert.deepEqual(table.local.get(id), lru.get(id))

@@ -86,11 +86,12 @@ export function readReply(
   assert(first !== undefined, 'an outer join has a row')
   const snapshot = SqlSnapshot.parse(first['snapshot']!)
   const order = format.order(column => column)
+  const view = new TupleView()
   const rows = new Map<string, FilledRow>()
   for (const found of answer) {
     const xmin = found['xmin']
     if (xmin === null || xmin === undefined) continue
-    const view = tupleOfRow(mapping.columns.length, found)
+    tupleOfRow(mapping.columns.length, found, view)
     const bytes = Buffer.allocUnsafe(format.measure(view, order, format.columns))
     const ascii = format.write(view, order, format.columns, bytes, 0)
     const isOld = Number(xmin) < FIRST_NORMAL_XID

@@ -8,9 +8,8 @@ export function selectList({ columns }: TableMapping): string {
   return columns.map(({ column }, position) => `t.${quoteIdentifier(column)} AS c${position}`).join(', ')
 }
 
-/** The values of a row that has the columns `c0`, `c1`, ... */
-export function tupleOfRow(columns: number, row: TextRow): TupleView {
-  const view = new TupleView()
+/** Points `view` at the values of a row that has the columns `c0`, `c1`, ...; to be used again for the next row, since a view is large. */
+export function tupleOfRow(columns: number, row: TextRow, view: TupleView): TupleView {
   const texts = Array.from({ length: columns }, (_, position) => row[`c${position}`] ?? null)
   view.bytes = Buffer.from(texts.map(text => text ?? '').join(''))
   view.count = texts.length

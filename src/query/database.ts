@@ -1,3 +1,4 @@
+import { TupleView } from '../change/change.js'
 import { SqlSnapshot } from '../change/sql-snapshot.js'
 import { CacheError, DatabaseReadError } from '../errors.js'
 import { type LogPages, positionColumns, readPosition } from '../freshness/server-position.js'
@@ -40,6 +41,8 @@ export class DatabaseReader {
   readonly #gate: DatabaseGate
   readonly #run: RunQuery
   readonly #pages: () => LogPages
+  /** One row at a time is read out of an answer. */
+  readonly #view = new TupleView()
 
   constructor(gate: DatabaseGate, run: RunQuery, pages: () => LogPages) {
     this.#gate = gate
@@ -60,7 +63,9 @@ export class DatabaseReader {
     const [row] = value
     return {
       value:
-        row === undefined ? null : rows.read(rows.decode(tupleOfRow(mapping.columns.length, row), false)),
+        row === undefined
+          ? null
+          : rows.read(rows.decode(tupleOfRow(mapping.columns.length, row, this.#view), false)),
       ...at,
     }
   }
@@ -75,11 +80,16 @@ export class DatabaseReader {
     const { value: found, ...at } = await this.select(table, selectSql(mapping, query), signal)
     const { columns } = query
     if (columns === null) {
-      const value = found.map(row => rows.read(rows.decode(tupleOfRow(mapping.columns.length, row), false)))
+      const value = found.map(row =>
+        rows.read(rows.decode(tupleOfRow(mapping.columns.length, row, this.#view), false)),
+      )
       return { value, ...at }
     }
     const projection = finder.projections.of(columns)
-    return { value: found.map(row => projection.read(tupleOfRow(columns.length, row), false)), ...at }
+    return {
+      value: found.map(row => projection.read(tupleOfRow(columns.length, row, this.#view), false)),
+      ...at,
+    }
   }
 
   /** How many rows the condition holds for in PostgreSQL now. Throws as `select` does. */
