@@ -3,6 +3,7 @@ import { SetupError } from '../errors.js'
 import type { Logger } from '../observe.js'
 import type { Connections, ReplicationConnection, Runtime } from '../runtime.js'
 import { dropSlot } from '../wire/durable-slot.js'
+import { loadTurn } from '../wire/load-turn.js'
 import { createSlot, oldestWriters, temporarySlotName } from '../wire/slot.js'
 import { inspectForResume, type LeftOff, resumeObstacle } from './resume.js'
 import { SlotStream } from './slot-stream.js'
@@ -32,7 +33,7 @@ export interface SlotSourceOptions<B> {
 }
 
 /**
- * A source over a new replication slot, with the slot's snapshot exported: load the tables under `start.snapshotName`, then call `batches`.
+ * A source over a new replication slot, when it is this process's turn to load, with the slot's snapshot exported: load the tables under `start.snapshotName`, then call `batches`.
  *
  * @throws {ConnectionError} if the server can't be reached. @throws {SlotError} if it has no slot for us.
  * @throws {SlotInUseError} if another process uses the durable slot.
@@ -46,6 +47,7 @@ export async function openSlotSource<B>(
 ): Promise<FreshSource<B>> {
   return overReplication(connections, signal, async replication => {
     const server = await inspectServer(replication)
+    await loadTurn(replication, { runtime, signal, logger: options.logger })
     const start = await makeSlot(replication, connections, { runtime, server, signal, ...options })
     return new SlotStream(replication, runtime, options, {
       slot: start.slot,

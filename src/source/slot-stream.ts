@@ -5,6 +5,7 @@ import { asError, assert } from '../errors.js'
 import type { Logger } from '../observe.js'
 import type { ReplicationConnection, Runtime, StreamHandlers } from '../runtime.js'
 import { FrameQueue } from '../wire/frames.js'
+import { endLoadTurn } from '../wire/load-turn.js'
 import type { ChangeSource, SourceStart } from './source.js'
 import { Standby } from './standby.js'
 
@@ -99,6 +100,7 @@ export class SlotStream<B, Start extends SourceStart> implements ChangeSource<B>
     this.#decoder.reset()
     // It bounded the slot's creation; the walsender's own look-ups must not fail by it.
     await this.#replication.query('SET lock_timeout = 0')
+    await endLoadTurn(this.#replication)
     const handlers: StreamHandlers = {
       onData: (lsnHigh, lsnLow, bytes, start, end) => {
         this.#standby.received(lsnHigh, lsnLow)

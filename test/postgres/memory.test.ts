@@ -1,13 +1,16 @@
 import { expect, test } from 'vitest'
 import {
   type Cache,
+  ConnectionError,
   defineTable,
   MemoryLimitError,
+  NotReadyError,
   openCache,
   type OpenCacheOptions,
 } from '../../src/index.js'
 import { caughtUp, poolOf, until } from '../support/cache.js'
 import { testDatabase, type TestDatabase } from '../support/servers.js'
+import { tamperedRuntime } from '../support/tampered-runtime.js'
 
 interface Row {
   readonly id: number
@@ -154,4 +157,38 @@ test('rows that come and go for long take no more memory than those that are the
   } finally {
     await cache.close()
   }
+})
+
+test.each([
+  ['room for two is kept until the other one has loaded', 64 * LIMIT, true],
+  ['no room for two is emptied before the other one loads', LIMIT, false],
+])('a generation with %s', async (_what, limit, isKept) => {
+  const db = await testDatabase()
+  await db.query('create table small (id int primary key, text text)')
+  await db.query(`insert into small select i, repeat('x', 100) from generate_series(1, 18000) i`)
+  const pool = poolOf(db.url)
+  let isHeld = false
+  const runtime = await tamperedRuntime(pool, {
+    // The next load gets no further than its slot.
+    query: sql => {
+      if (isHeld && sql.includes('pg_export_snapshot')) throw new ConnectionError('lost', 'Not yet.', true)
+    },
+  })
+  await using cache = await openCache({ pool, entities: [small], runtime, memory: { cache: limit } })
+  const { bytes } = cache.health()
+  expect(bytes * 2 <= limit).toBe(isKept)
+  isHeld = true
+  await db.query(
+    'select pg_terminate_backend(active_pid) from pg_replication_slots where database = current_database() and active',
+  )
+  await until(() => cache.health().reconnects > 1, 'a load was begun')
+  const { local } = cache.table(small)
+  if (isKept) expect(local.get(1)?.id).toBe(1)
+  else expect(() => local.get(1)).toThrow(NotReadyError)
+  expect(cache.health().bytes).toBe(isKept ? bytes : 0)
+  expect(await cache.table(small).findUnique({ where: { id: 1 } })).toMatchObject({ id: 1 })
+  isHeld = false
+  await until(() => cache.state === 'live', 'it is loaded anew')
+  expect(local.get(1)?.id).toBe(1)
+  expect(cache.health().bytes).toBeLessThanOrEqual(limit)
 })

@@ -3,6 +3,7 @@ import { describe, expect, onTestFinished, test } from 'vitest'
 import { POISON_ATTEMPTS_MAX } from '../../src/cache/poison.js'
 import { type Cache, ClosedError, defineTable, openCache, PoisonError } from '../../src/index.js'
 import { caughtUp, poolOf, recordingLogger, until, untilNothingIsLeft } from '../support/cache.js'
+import { shows } from '../support/shows.js'
 import { testDatabase, type TestDatabase } from '../support/servers.js'
 import { type Tampering, tamperedRuntime } from '../support/tampered-runtime.js'
 
@@ -52,6 +53,7 @@ const spoilValue = (bytes: Uint8Array, start: number, end: number): void => {
 
 describe('a table whose changes can’t be decoded', () => {
   test('is left out after a few attempts, and the others go on', async () => {
+    shows('C44')
     const db = await withTables()
     let streams = 0
     const cache = await open(db, { frame: spoilValue, replication: () => void streams++ })
@@ -78,8 +80,9 @@ describe('a table whose changes can’t be decoded', () => {
     expect(await end).toBeInstanceOf(PoisonError)
 
     const { reconnects } = cache.health()
-    expect(reconnects).toBe(POISON_ATTEMPTS_MAX)
-    expect(streams).toBe(POISON_ATTEMPTS_MAX + 1)
+    // On a slow machine one of them may have lasted for long enough to count as a success.
+    expect(reconnects).toBeGreaterThanOrEqual(POISON_ATTEMPTS_MAX)
+    expect(streams).toBe(reconnects + 1)
     await db.query(`insert into sick values (50, 'POISON')`)
     await db.query(`insert into sound values (50, 'later')`)
     await caughtUp(cache)

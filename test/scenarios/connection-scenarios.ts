@@ -146,6 +146,5 @@ export const connectionScenarios = {
   C44: {
     what: 'one transaction can’t be applied, however often it comes',
     right: 'no endless loop: a named error with the table and the position; other tables go on',
-    open: 'being built',
   },
 } as const satisfies Readonly<Record<string, Scenario>>
