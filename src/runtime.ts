@@ -87,8 +87,8 @@ export interface QueryConnection {
    */
   query(sql: string, parameters?: readonly (string | null)[]): Promise<TextRow[]>
   /**
-   * The bytes of `COPY ... TO STDOUT`, in chunks that may end in the middle of a row. A chunk is the
-   * reader's to keep.
+   * The rows of `COPY ... TO STDOUT`, many at a time: whole CopyData messages as the protocol has them, one for each row (a byte `d`,
+   * four of the length that counts itself and the row, the row). They are the reader's to keep.
    */
   copyOut(sql: string): AsyncIterable<Uint8Array>
   /** Resolves when the session is over, whoever ended it. Never rejects. */

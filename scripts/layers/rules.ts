@@ -43,7 +43,7 @@ export const PURE_BUILTINS: readonly string[] = [
   'node:util/types',
 ]
 
-export const DATABASE_PACKAGES: readonly string[] = ['pg', 'pg-copy-streams', 'pg-logical-replication']
+export const DATABASE_PACKAGES: readonly string[] = ['pg', 'pg-logical-replication']
 
 /** Clock, timers and randomness come in here, so that the simulation can supply its own. */
 export const RUNTIME = 'runtime'

@@ -9,16 +9,18 @@ const LETTER_N = 0x4e
 /** What `\b \f \n \r \t \v` stand for; any other byte after a backslash stands for itself. */
 const ESCAPES: Readonly<Record<number, number>> = { 98: 8, 102: 12, 110: 10, 114: 13, 116: 9, 118: 11 }
 
+/** What precedes a row: the tag of CopyData, and a length in four bytes that counts itself and the row. */
+const TAG_BYTES = 1
+const HEADER_BYTES = 5
+
 /**
- * Reads COPY's text format as it arrives, in chunks that end anywhere.
+ * Reads rows in COPY's text format, one in each CopyData message.
  *
  * @see https://www.postgresql.org/docs/current/sql-copy.html#SQL-COPY-FILE-FORMATS
  */
 export class CopyTextReader {
   readonly #columns: number
-  /** The beginning of a row whose end has not arrived, in the chunks it came in: a large row is put together once. */
-  #rest: Buffer[] = []
-  #chunk: Buffer = Buffer.alloc(0)
+  #messages: Uint8Array = new Uint8Array(0)
   #at = 0
   #unescaped = Buffer.alloc(1024)
 
@@ -26,58 +28,45 @@ export class CopyTextReader {
     this.#columns = columns
   }
 
-  /** Takes the next chunk, after `next` has said that the last one is used up. */
-  push(chunk: Uint8Array): void {
-    const bytes = asBuffer(chunk)
+  /** Takes the next whole messages, after `next` has said that the last ones are used up. */
+  push(messages: Uint8Array): void {
+    this.#messages = messages
     this.#at = 0
-    if (this.#rest.length === 0) this.#chunk = bytes
-    else if (bytes.includes(NEWLINE)) {
-      this.#chunk = Buffer.concat([...this.#rest, bytes])
-      this.#rest = []
-    } else {
-      this.#rest.push(bytes)
-      this.#chunk = bytes.subarray(0, 0)
-    }
   }
 
   /**
-   * Points `view` at the next row's values; false if the chunk holds no further whole row.
+   * Points `view` at the next row's values; false if there is none left.
    *
    * @throws {DecodeError} for a row that does not have as many columns as were asked for.
    */
   next(view: TupleView): boolean {
-    const start = this.#at
-    const end = this.#chunk.indexOf(NEWLINE, start)
-    if (end < 0) {
-      if (start < this.#chunk.length) this.#rest.push(this.#chunk.subarray(start))
-      this.#at = this.#chunk.length
-      return false
-    }
-    this.#at = end + 1
+    const messages = this.#messages
+    const at = this.#at
+    if (at === messages.length) return false
+    const after = at + TAG_BYTES + uint32(messages, at + TAG_BYTES)
+    this.#at = after
     view.count = this.#columns
+    const start = at + HEADER_BYTES
+    const end = after - 1
+    if (end < start || messages[end] !== NEWLINE) throw new DecodeError('COPY', 'a message is not one row.')
     if (!this.#readPlain(view, start, end)) this.#readEscaped(view, start, end)
     return true
   }
 
-  /** Whether the last chunk ended with the end of a row, as the whole answer must. */
-  get complete(): boolean {
-    return this.#rest.length === 0
-  }
-
   /** Reads a row in which nothing is escaped but NULL; false if there is more to it. Hot: once per loaded row. */
   #readPlain(view: TupleView, start: number, end: number): boolean {
-    const chunk = this.#chunk
-    view.bytes = chunk
+    const bytes = this.#messages
+    view.bytes = bytes
     let column = 0
     let from = start
     for (let at = start; at <= end; at++) {
-      const byte = chunk[at]!
-      if (byte !== TAB && byte !== NEWLINE) {
-        if (byte !== BACKSLASH) continue
-        if (chunk[at + 1] !== LETTER_N) return false
-      } else {
-        if (column === this.#columns) throw this.#wrongCount()
-        const isNull = at - from === 2 && chunk[from] === BACKSLASH
+      const byte = bytes[at]!
+      if (byte > NEWLINE && byte !== BACKSLASH) continue
+      if (byte === BACKSLASH) {
+        if (bytes[at + 1] !== LETTER_N) return false
+      } else if (byte === TAB || byte === NEWLINE) {
+        if (column === this.#columns || (byte === NEWLINE && at !== end)) throw this.#wrongCount()
+        const isNull = at - from === 2 && bytes[from] === BACKSLASH
         view.kinds[column] = isNull ? NULL : TEXT
         view.starts[column] = from
         view.ends[column] = at
@@ -91,7 +80,7 @@ export class CopyTextReader {
 
   #readEscaped(view: TupleView, start: number, end: number): void {
     if (this.#unescaped.length < end - start) this.#unescaped = Buffer.alloc((end - start) * 2)
-    const chunk = this.#chunk
+    const bytes = this.#messages
     const target = this.#unescaped
     view.bytes = target
     let column = 0
@@ -101,14 +90,14 @@ export class CopyTextReader {
       if (column === this.#columns) throw this.#wrongCount()
       view.starts[column] = to
       view.kinds[column] = TEXT
-      if (chunk[at] === BACKSLASH && chunk[at + 1] === LETTER_N) {
+      if (bytes[at] === BACKSLASH && bytes[at + 1] === LETTER_N) {
         view.kinds[column] = NULL
         at += 2
       }
-      while (at < end && chunk[at] !== TAB) {
-        let byte = chunk[at++]!
+      while (at < end && bytes[at] !== TAB) {
+        let byte = bytes[at++]!
         if (byte === BACKSLASH) {
-          byte = chunk[at++]!
+          byte = bytes[at++]!
           byte = ESCAPES[byte] ?? byte
         }
         target[to++] = byte
@@ -125,6 +114,6 @@ export class CopyTextReader {
   }
 }
 
-function asBuffer(chunk: Uint8Array): Buffer {
-  return Buffer.from(chunk.buffer, chunk.byteOffset, chunk.byteLength)
+function uint32(bytes: Uint8Array, at: number): number {
+  return ((bytes[at]! << 24) | (bytes[at + 1]! << 16) | (bytes[at + 2]! << 8) | bytes[at + 3]!) >>> 0
 }

@@ -1,7 +1,7 @@
 import type pg from 'pg'
-import { to as copyTo } from 'pg-copy-streams'
 import type { QueryConnection, TextRow, Timers } from '../runtime.js'
 import { lostError, meansLost } from './connect-errors.js'
+import { CopyOut } from './copy-out.js'
 import { type Opening, Socket } from './socket.js'
 
 /** One session that answers SQL, over a client of the caller's own `pg`. */
@@ -53,10 +53,10 @@ export class PgQueryConnection implements QueryConnection {
   }
 
   async *copyOut(sql: string): AsyncIterable<Uint8Array> {
-    const stream = this.#client.query(copyTo(sql))
+    const query = this.#client.query(new CopyOut(sql))
     let isComplete = false
     try {
-      for await (const chunk of stream) yield chunk as Buffer
+      yield* query.rows()
       isComplete = true
     } catch (error) {
       isComplete = !meansLost(error)

@@ -2,7 +2,7 @@ import { expect, test } from 'vitest'
 import { checkLayers } from '../../scripts/layers/check.js'
 import { MAY_IMPORT } from '../../scripts/layers/rules.js'
 
-const packages = ['lru-cache', 'pg', 'pg-copy-streams', '@scope/peer']
+const packages = ['lru-cache', 'pg', 'pg-logical-replication', '@scope/peer']
 
 /** The problems of a tree of files, where a file that is only imported is empty. */
 function problems(files: Record<string, string>, empty: readonly string[] = []): string[] {
@@ -123,7 +123,14 @@ test('a package that users of ours do not have is refused', () => {
 })
 
 test.each(['change', 'store'])('%s does no I/O', unit => {
-  for (const name of ['node:fs', 'node:fs/promises', 'node:net', 'node:timers', 'pg', 'pg-copy-streams']) {
+  for (const name of [
+    'node:fs',
+    'node:fs/promises',
+    'node:net',
+    'node:timers',
+    'pg',
+    'pg-logical-replication',
+  ]) {
     expect(problems({ [`${unit}/a.ts`]: `import '${name}'` })).toEqual([
       `${unit}/a.ts:1 ${unit} does no I/O: ${name}`,
     ])
