@@ -40,7 +40,7 @@ export class LiveQuery {
     return { rows: Object.freeze(rows), position: tokenOf(lsn), lsn }
   }
 
-  #answer({ mapping, finder, store }: LiveTable): object[] {
-    return finder.findMany(readFindMany(mapping, this.#query), store.visible)
+  #answer({ finder, store }: LiveTable): object[] {
+    return finder.findMany(this.#query, store.visible)
   }
 }

@@ -1,26 +1,38 @@
 import type { TupleView } from '../change/change.js'
 import type { TableMapping } from '../mapping/mapping.js'
+import { NULL_KEY } from '../sql/encode.js'
 import { type KeyText, keyTextOf } from '../sql/key-text.js'
 import { type Address, NONE } from '../store/address.js'
-import { Place } from '../store/index/sorted-entries.js'
+import { Batch, Place, type SortedEntries } from '../store/index/sorted-entries.js'
 import { KeyBuffer } from '../store/record.js'
 import type { TableStore } from '../store/table.js'
-import type { IndexPlan, Plan, Range } from './plan.js'
+import type { KeyRange } from './key-range.js'
+import type { Found } from './found.js'
+import type { IndexPlan, Plan, Walk } from './plan.js'
+import type { Slot } from './slot.js'
 
 /** Told of each row that a plan finds, which `view` shows; false to stop. */
 export type Visit = (record: Address) => boolean
+
+/** Index entries that are looked at together: where their rows lie in memory is then found for all of them at once. */
+const BATCH_MAX = 64
+/** The first ones: often there are no more. */
+const BATCH_FIRST = 16
 
 /** Goes through the rows of one table that a plan finds, as a reader of one state sees them. */
 export class Candidates {
   /** The row that is visited, in the mapping's order. */
   readonly view: TupleView
-  /** The index entry that led to it. */
-  key = new Float64Array(1)
+  /** The keys of the index entries that are looked at, and where the one begins that led to the visited row. */
+  batch = new Batch(BATCH_MAX, 1)
+  keyStart = 0
   readonly #table: TableStore
   readonly #texts: readonly KeyText[]
   readonly #keyBuffer = new KeyBuffer()
   readonly #place = new Place()
   readonly #until = new Place()
+  readonly #records = new Uint32Array(BATCH_MAX)
+  #batches: Batch[] = []
   #ownKey = new Float64Array(1)
 
   constructor(mapping: TableMapping, table: TableStore, view: TupleView) {
@@ -37,7 +49,7 @@ export class Candidates {
       case 'key':
         return this.#byKeys(plan.keys, at, visit)
       case 'index':
-        return plan.ranges.every(range => this.#range(plan, range, at, visit))
+        return plan.ranges.list.every(range => this.#range(plan, range, at, visit))
     }
   }
 
@@ -46,7 +58,7 @@ export class Candidates {
     return true
   }
 
-  #byKeys(keys: readonly (readonly unknown[])[], at: number, visit: Visit): boolean {
+  #byKeys(keys: readonly (readonly Slot[])[], at: number, visit: Visit): boolean {
     const seen = keys.length > 1 ? new Set<number>() : null
     for (const key of keys) {
       this.#spell(key)
@@ -59,13 +71,14 @@ export class Candidates {
   }
 
   /** Whether each of these keys can be looked up: for some types equal values have different texts. */
-  canSpell(keys: readonly (readonly unknown[])[]): boolean {
-    return keys.every(key => key.every((value, part) => typeof this.#texts[part]!(value) === 'string'))
+  canSpell(keys: readonly (readonly Slot[])[]): boolean {
+    return keys.every(key => key.every(({ given }, part) => typeof this.#texts[part]!(given) === 'string'))
   }
 
-  #spell(key: readonly unknown[]): void {
+  #spell(key: readonly Slot[]): void {
     this.#keyBuffer.clear()
-    for (const [part, value] of key.entries()) this.#keyBuffer.append(this.#texts[part]!(value) as string)
+    for (let part = 0; part < key.length; part++)
+      this.#keyBuffer.append(this.#texts[part]!(key[part]!.given) as string)
   }
 
   #visitRow(row: number, at: number, visit: Visit): boolean {
@@ -77,50 +90,95 @@ export class Candidates {
 
   /** How many entries the plan's ranges have. */
   countEntries({ index, ranges }: IndexPlan): number {
+    const { entries } = index.stored
     let count = 0
-    for (const range of ranges) {
-      this.#seek(index.stored.entries, range)
-      count += index.stored.entries.countBetween(this.#place, this.#until)
+    for (let i = 0; i < ranges.list.length; i++) {
+      this.#seek(entries, ranges.list[i]!)
+      count += entries.countBetween(this.#place, this.#until)
     }
     return count
   }
 
-  #seek(entries: IndexPlan['index']['stored']['entries'], range: Range): void {
-    entries.seek(range.low, range.lowParts, range.lowAfter, this.#place)
-    entries.seek(range.high, range.highParts, range.highAfter, this.#until)
+  /**
+   * Adds the records of all entries of the plan's ranges to `found`, until that has `wanted` ones: without looking at the rows. So only where every
+   * entry is known to be one that is wanted, of a row with one version. False if the keys do not tell the rows' order, which is wanted.
+   */
+  takeEntries({ index, ranges, walk }: IndexPlan, inOrder: boolean, wanted: number, found: Found): boolean {
+    const { entries } = index.stored
+    this.#fitKeys(entries.width)
+    const { batch } = this
+    for (let i = 0; i < ranges.list.length; i++) {
+      this.#seek(entries, ranges.list[i]!)
+      for (;;) {
+        const count = this.#nextBatch(entries, walk?.descending === true, wanted - found.count)
+        if (count === 0) break
+        if (inOrder && !areExact(batch.keys, count, entries.width, walk!)) return false
+        found.reserve(count)
+        this.#table.headsOf(batch.rows, count, found.records, found.count)
+        found.count += count
+      }
+    }
+    return true
   }
 
-  #range({ index: { stored }, walk }: IndexPlan, range: Range, at: number, visit: Visit): boolean {
+  #seek(entries: SortedEntries, range: KeyRange): void {
+    entries.seek(range.low, range.lowParts, range.lowAfter, this.#place)
+    entries.seekFrom(this.#place, range.high, range.highParts, range.highAfter, this.#until)
+  }
+
+  #nextBatch(entries: SortedEntries, descending: boolean, most: number): number {
+    return descending
+      ? entries.previous(this.#until, this.#place, most, this.batch)
+      : entries.next(this.#place, this.#until, most, this.batch)
+  }
+
+  #range({ index: { stored }, walk }: IndexPlan, range: KeyRange, at: number, visit: Visit): boolean {
     const { entries } = stored
     this.#fitKeys(entries.width)
     this.#seek(entries, range)
     // Without old versions every entry is its row's own.
     const settled = this.#table.isSettledAt(at)
-    const place = walk?.descending ? this.#until : this.#place
-    const until = walk?.descending ? this.#place : this.#until
-    for (;;) {
-      const row = walk?.descending
-        ? entries.previous(place, until, this.key)
-        : entries.next(place, until, this.key)
-      if (row < 0) return true
-      const record = this.#table.recordAt(row, at)
-      if (record === NONE) continue
-      this.#table.point(record, this.view)
-      if (!settled && !this.#isEntryOf(stored.key)) continue
-      if (!visit(record)) return false
+    const records = this.#records
+    for (let most = BATCH_FIRST; ; most = BATCH_MAX) {
+      const count = this.#nextBatch(entries, walk?.descending === true, most)
+      if (count === 0) return true
+      this.#table.recordsOf(this.batch.rows, count, at, records)
+      for (let i = 0; i < count; i++) {
+        const record = records[i]!
+        if (record === NONE) continue
+        this.#table.point(record, this.view)
+        this.keyStart = i * entries.width
+        if (!settled && !this.#isEntryOf(stored.key)) continue
+        if (!visit(record)) return false
+      }
     }
   }
 
   #fitKeys(width: number): void {
-    if (this.key.length >= width) return
-    this.key = new Float64Array(width)
-    this.#ownKey = new Float64Array(width)
+    this.batch = this.#batches[width] ??= new Batch(BATCH_MAX, width)
+    if (this.#ownKey.length < width) this.#ownKey = new Float64Array(width)
   }
 
   /** Whether the version that is seen has the entry's value, and not only an older or newer one of its row. */
   #isEntryOf(key: IndexPlan['index']['stored']['key']): boolean {
     key.write(this.view, this.#ownKey, this.#table.indexes.seed)
-    for (let i = 0; i < key.width; i++) if (this.#ownKey[i] !== this.key[i]) return false
+    const { keys } = this.batch
+    for (let i = 0; i < key.width; i++) if (this.#ownKey[i] !== keys[this.keyStart + i]) return false
     return true
   }
+}
+
+function areExact(keys: Float64Array, count: number, width: number, walk: Walk): boolean {
+  for (let i = 0; i < count; i++) if (exactParts(keys, i * width, walk) < walk.parts) return false
+  return true
+}
+
+/** How many of the numbers that order the rows stand for one value each, in the key that begins at `start`: up to the first that does not. */
+export function exactParts(keys: Float64Array, start: number, { exactBelow, parts }: Walk): number {
+  for (let i = 0; i < parts; i++) {
+    const below = exactBelow[i]!
+    const part = keys[start + i]!
+    if (below !== Number.POSITIVE_INFINITY && part !== NULL_KEY && Math.abs(part) >= below) return i
+  }
+  return parts
 }

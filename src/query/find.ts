@@ -2,22 +2,25 @@ import { TupleView } from '../change/change.js'
 import { NotLocalError } from '../errors.js'
 import type { TableMapping } from '../mapping/mapping.js'
 import type { RowFactory } from '../mapping/values.js'
-import { NULL_KEY } from '../sql/encode.js'
-import type { Address } from '../store/address.js'
 import type { TableStore } from '../store/table.js'
-import { Candidates } from './candidates.js'
-import { type Plan, planOf, type Walk } from './plan.js'
-import { ColumnTypes, compile, type Predicate, TRUE } from './predicate.js'
-import { Projections } from './projection.js'
-import type { CheckedQuery } from './query.js'
+import { Found } from './found.js'
+import { planOf } from './plan.js'
+import { ColumnTypes, compile } from './predicate.js'
+import type { Prepared } from './prepared.js'
+import { type Projection, Projections } from './projection.js'
+import { type CheckedQuery, readCount, readFindFirst, readFindMany } from './query.js'
 import type { Explanation } from './query-types.js'
+import { LOOKED_AT_MAX, Search } from './search.js'
 import { selectSql } from './select-sql.js'
-import { Sorter } from './sort.js'
+import { plainCopy, type QuestionKind, Shapes } from './shapes.js'
+import { Slots } from './slot.js'
 import { addIndexes, type TableIndex } from './table-index.js'
 import { type Condition, EVERY_ROW } from './where.js'
 
-/** Row versions that one query looks at in memory, at most: beyond it PostgreSQL is asked, so that no query holds up the event loop. */
-export const LOOKED_AT_MAX = 20_000
+export { LOOKED_AT_MAX }
+
+/** Answers of more rows leave no rows decoded: they would drive out what is read often. */
+const KEPT_ROWS_MAX = 256
 
 /** What the queries of one table in memory need: made once for each generation, before the table has rows. */
 export class Finder {
@@ -29,9 +32,10 @@ export class Finder {
   readonly #table: TableStore
   readonly #rows: RowFactory
   readonly #view = new TupleView()
-  readonly #candidates: Candidates
-  /** Row versions that the query in progress has looked at. */
-  #lookedAt = 0
+  readonly #search: Search
+  readonly #shapes = new Shapes()
+  /** Null while its records are made rows of: what parses a value may ask a query itself. */
+  #found: Found | null = new Found()
 
   constructor(mapping: TableMapping, table: TableStore, rows: RowFactory) {
     this.#mapping = mapping
@@ -42,55 +46,113 @@ export class Finder {
     // What is known of a part of a table is not known by its indexes.
     const declared = table.residency === null ? mapping.indexes : []
     this.indexes = declared.flatMap(columns => addIndexes(columns, this.types, table.indexes))
-    this.#candidates = new Candidates(mapping, table, this.#view)
+    this.#search = new Search(mapping, table, this.types)
   }
 
-  /** The query's rows as of commit `at`. @throws {NotLocalError} @throws {QueryError} and whatever the table failed with. */
-  findMany(query: CheckedQuery, at: number): object[] {
-    const records = this.#find(query, at)
-    if (query.columns === null) return records.map(record => this.#rows.read(this.#table.decode(record)))
-    const projection = this.projections.of(query.columns)
-    return records.map(record => {
-      const ascii = this.#table.point(record, this.#view)
-      return projection.row(this.#view, ascii)
-    })
+  /**
+   * The rows of a query, as it was given, as of commit `at`.
+   *
+   * @throws {QueryError} for one that means nothing. @throws {NotLocalError} for one that only PostgreSQL can answer, and whatever the table failed with.
+   */
+  findMany(given: object, at: number): object[] {
+    const known = this.#known('findMany', given)
+    if (known !== null) return this.#many(known, this.#shapes.skip, this.#shapes.take, at)
+    return this.#asked('findMany', given, readFindMany, (query, prepared) =>
+      this.#many(prepared, query.skip, query.take, at),
+    )
   }
 
-  /** How many rows the condition holds for as of commit `at`. Throws as `findMany` does. */
-  count(where: Condition, at: number): number {
-    this.#mustBeWhole()
-    if (where === EVERY_ROW) return this.#table.sizeAt(at)
-    this.types.begin()
-    const predicate = compile(where, this.types)
-    const plan = this.#plan({ where, orderBy: [], take: undefined })
-    if (plan.kind === 'index' && plan.exact && this.#table.isSettledAt(at))
-      return this.#candidates.countEntries(plan)
-    let count = 0
-    this.#visit(plan, at, predicate, () => {
-      count++
-      return true
-    })
-    this.types.finish()
-    return count
+  /** The first of those rows, or null. Throws as `findMany` does. */
+  findFirst(given: object, at: number): object | null {
+    const known = this.#known('findFirst', given)
+    if (known !== null) return this.#first(known, this.#shapes.skip, at)
+    return this.#asked('findFirst', given, readFindFirst, (query, prepared) =>
+      this.#first(prepared, query.skip, at),
+    )
+  }
+
+  /** How many rows a condition, as it was given, holds for. Throws as `findMany` does. */
+  count(given: object, at: number): number {
+    const known = this.#known('count', given)
+    if (known !== null) return this.#search.count(known, at)
+    return this.#asked('count', given, readWhereOnly, (_, prepared) => this.#search.count(prepared, at))
+  }
+
+  /** As `findMany`, of a query that was read. */
+  findChecked(query: CheckedQuery, at: number): object[] {
+    return this.#many(this.#prepare(query), query.skip, query.take, at)
+  }
+
+  /** As `count`, of a condition that was read. */
+  countChecked(where: Condition, at: number): number {
+    return this.#search.count(this.#prepare(conditionOnly(where)), at)
   }
 
   /** How `findMany` answers the query as of commit `at`: it is answered once to find out. @throws {QueryError} */
   explain(query: CheckedQuery, at: number): Explanation {
     const { sql } = selectSql(this.#mapping, query)
+    this.#search.lookedAt = 0
     try {
-      this.#find(query, at)
+      const prepared = this.#prepare(query)
+      this.#search.find(prepared, wantedOf(query.skip, query.take), at, new Found())
+      const { plan } = prepared
+      const index =
+        plan.kind === 'index'
+          ? plan.index.columns.map(column => this.#mapping.columns[column]!.property)
+          : null
+      const why = 'Memory has the whole table, and values compare there as in PostgreSQL.'
+      const kind = plan.kind === 'index' && plan.walk !== null ? 'ordered index' : plan.kind
+      return { local: true, reason: null, why, plan: kind, index, rowsLookedAt: this.#search.lookedAt, sql }
     } catch (error) {
       if (!(error instanceof NotLocalError)) throw error
       const { reason, message } = error
-      const rowsLookedAt = reason === 'scan limit' ? this.#lookedAt : 0
+      const rowsLookedAt = reason === 'scan limit' ? this.#search.lookedAt : 0
       return { local: false, reason, why: message, plan: null, index: null, rowsLookedAt, sql }
     }
-    const plan = this.#plan(query)
-    const index =
-      plan.kind === 'index' ? plan.index.columns.map(column => this.#mapping.columns[column]!.property) : null
-    const why = 'Memory has the whole table, and values compare there as in PostgreSQL.'
-    const kind = plan.kind === 'index' && plan.walk !== null ? 'ordered index' : plan.kind
-    return { local: true, reason: null, why, plan: kind, index, rowsLookedAt: this.#lookedAt, sql }
+  }
+
+  /** The prepared query of the same shape, bound to the values of this one; null if it has to be read. Hot: once per query. */
+  #known(kind: QuestionKind, given: object): Prepared | null {
+    const known = this.#shapes.find(kind, given)
+    if (known === null || !known.slots.bind(this.#shapes.values)) return null
+    const { plan, doubtful } = known
+    if (plan.kind === 'key' && !this.#search.canSpell(plan.keys)) return null
+    if (!this.types.areSound(doubtful)) return null
+    this.#mustBeWhole()
+    return known
+  }
+
+  /** Reads the query, answers it, and keeps how that is done for others of its shape. */
+  #asked<T>(
+    kind: QuestionKind,
+    given: object,
+    read: (mapping: TableMapping, given: object) => CheckedQuery,
+    answer: (query: CheckedQuery, prepared: Prepared) => T,
+  ): T {
+    const { isFit } = this.#shapes
+    const copy = isFit ? (plainCopy(given) as object) : given
+    const query = read(this.#mapping, copy)
+    const prepared = this.#prepare(query)
+    if (isFit && prepared.isForAll) this.#shapes.add(kind, copy, prepared)
+    return answer(query, prepared)
+  }
+
+  /** @throws {NotLocalError} if only PostgreSQL can answer. */
+  #prepare({ where, orderBy, take, columns }: CheckedQuery): Prepared {
+    this.#mustBeWhole()
+    const { types } = this
+    types.begin()
+    const slots = new Slots()
+    const predicate = where === EVERY_ROW ? null : compile(where, types, slots)
+    for (const { column } of orderBy) types.ordered(column)
+    const doubtful = types.doubtful()
+    const projection = columns === null ? null : this.projections.of(columns)
+    const query = { where, orderBy, take }
+    const byKey = planOf(query, this.#mapping.key, this.indexes, types, slots)
+    const common = { slots, predicate, orderBy, projection, doubtful }
+    if (byKey.kind !== 'key' || this.#search.canSpell(byKey.keys))
+      return { ...common, plan: byKey, isForAll: true }
+    return { ...common, plan: planOf(query, null, this.indexes, types, slots), isForAll: false }
   }
 
   /** @throws {NotLocalError} if memory holds only a part of the table. @throws whatever the table failed with. */
@@ -99,89 +161,45 @@ export class Finder {
     if (this.#table.residency !== null) throw onlyAPart(this.#mapping.name)
   }
 
-  #plan(query: Pick<CheckedQuery, 'where' | 'orderBy' | 'take'>): Plan {
-    const plan = planOf(query, this.#mapping.key, this.indexes, this.types)
-    if (plan.kind !== 'key' || this.#candidates.canSpell(plan.keys)) return plan
-    return planOf(query, null, this.indexes, this.types)
+  #many(prepared: Prepared, skip: number, take: number | undefined, at: number): object[] {
+    const found = this.#found ?? new Found()
+    this.#search.find(prepared, wantedOf(skip, take), at, found)
+    const { projection } = prepared
+    const keep = prepared.plan.kind !== 'scan' && found.count - skip <= KEPT_ROWS_MAX
+    this.#found = null
+    const rows: object[] = []
+    for (let i = skip; i < found.count; i++) rows.push(this.#row(found.records[i]!, projection, keep))
+    this.#found = found
+    return rows
   }
 
-  #find(query: CheckedQuery, at: number): Address[] {
-    this.#mustBeWhole()
-    this.types.begin()
-    const found = this.#inOrder(query, at)
-    this.types.finish()
-    return found
+  #first(prepared: Prepared, skip: number, at: number): object | null {
+    const found = this.#found ?? new Found()
+    this.#search.find(prepared, skip + 1, at, found)
+    if (found.count <= skip) return null
+    return this.#row(found.records[skip]!, prepared.projection, prepared.plan.kind !== 'scan')
   }
 
-  #inOrder(query: CheckedQuery, at: number): Address[] {
-    const { where, orderBy, skip, take = Number.POSITIVE_INFINITY } = query
-    const predicate = compile(where, this.types)
-    const sorter = orderBy.length === 0 ? null : new Sorter(orderBy, this.types)
-    const plan = this.#plan(query)
-    if (take === 0) return []
-    if (sorter === null) return this.#unordered(plan, at, predicate, skip + take).slice(skip)
-    if (plan.kind === 'index' && plan.walk !== null)
-      return this.#walk(plan, plan.walk, at, predicate, sorter, skip + take).slice(skip)
-    const found: Address[] = []
-    this.#visit(plan, at, predicate, record => {
-      found.push(record)
-      sorter.add(this.#view)
-      return true
-    })
-    return sorter
-      .order()
-      .slice(skip, skip + take)
-      .map(number => found[number]!)
-  }
-
-  #unordered(plan: Plan, at: number, predicate: Predicate, wanted: number): Address[] {
-    const found: Address[] = []
-    this.#visit(plan, at, predicate, record => found.push(record) < wanted)
-    return found
-  }
-
-  /** Rows that come in the order of their index keys: those whose keys tell nothing more of their order are sorted among themselves. */
-  #walk(plan: Plan, walk: Walk, at: number, predicate: Predicate, sorter: Sorter, wanted: number): Address[] {
-    const found: Address[] = []
-    const ordered: Address[] = []
-    const sortRun = (): void => {
-      const run = found.length - ordered.length
-      if (run === 1) ordered.push(found.at(-1)!)
-      else if (run > 1) for (const number of sorter.order(ordered.length)) ordered.push(found[number]!)
+  #row(record: number, projection: Projection | null, keep: boolean): object {
+    if (projection === null) {
+      const decoded = this.#table.rowOf(record, keep)
+      return this.#rows.shared ? decoded : this.#rows.read(decoded)
     }
-    const last = new Float64Array(walk.parts).fill(Number.NaN)
-    this.#visit(plan, at, predicate, record => {
-      if (!startsWith(this.#candidates.key, last)) {
-        sortRun()
-        if (ordered.length >= wanted) return false
-        last.set(this.#candidates.key.subarray(0, walk.parts))
-      }
-      found.push(record)
-      sorter.add(this.#view)
-      if (walk.whole && isExact(last, walk)) sortRun()
-      return ordered.length < wanted
-    })
-    sortRun()
-    return ordered.slice(0, wanted)
+    const ascii = this.#table.point(record, this.#view)
+    return projection.row(this.#view, ascii)
   }
+}
 
-  /** Visits the rows that the plan finds and the predicate holds for, until `visit` is false. @throws {NotLocalError} if too many have to be looked at. */
-  #visit(plan: Plan, at: number, predicate: Predicate, visit: (record: Address) => boolean): void {
-    this.#lookedAt = 0
-    this.#candidates.visit(plan, at, record => {
-      if (this.#lookedAt === LOOKED_AT_MAX) throw this.#tooMany()
-      this.#lookedAt++
-      return predicate(this.#view) !== TRUE || visit(record)
-    })
-  }
+function wantedOf(skip: number, take: number | undefined): number {
+  return take === undefined ? Number.POSITIVE_INFINITY : take === 0 ? 0 : skip + take
+}
 
-  #tooMany(): NotLocalError {
-    return new NotLocalError(
-      this.#mapping.name,
-      'scan limit',
-      `more than ${LOOKED_AT_MAX} rows would have to be looked at. Declare an index for it, or use the asynchronous reads, which ask PostgreSQL.`,
-    )
-  }
+function conditionOnly(where: Condition): CheckedQuery {
+  return { where, orderBy: [], skip: 0, take: undefined, columns: null }
+}
+
+function readWhereOnly(mapping: TableMapping, given: object): CheckedQuery {
+  return conditionOnly(readCount(mapping, given))
 }
 
 /** The error of a question about all rows of a table of which memory holds a part. */
@@ -191,18 +209,4 @@ export function onlyAPart(table: string): NotLocalError {
     'table',
     'only a part of it is in memory, so nothing can be said of all of its rows.',
   )
-}
-
-function startsWith(key: Float64Array, start: Float64Array): boolean {
-  for (let i = 0; i < start.length; i++) if (key[i] !== start[i]) return false
-  return true
-}
-
-/** Whether rows with this key are equal in what they are sorted by. */
-function isExact(key: Float64Array, { exactBelow }: Walk): boolean {
-  for (let i = 0; i < key.length; i++) {
-    const below = exactBelow[i]!
-    if (below !== Number.POSITIVE_INFINITY && key[i] !== NULL_KEY && Math.abs(key[i]!) >= below) return false
-  }
-  return true
 }

@@ -53,7 +53,7 @@ function lookUpUnique(
   query: CheckedQuery,
   at: number,
 ): object | undefined {
-  const row = uniques.only(finder.findMany(query, at))
+  const row = uniques.only(finder.findChecked(query, at))
   if (row === undefined) table.reads.absent++
   else table.reads.hits++
   return row

@@ -7,7 +7,6 @@ import type { Snapshot } from '../store/snapshot.js'
 import type { DecodedKey } from '../store/table.js'
 import { onlyAPart } from './find.js'
 import { exists, hand, type LiveTable, lookUp } from './live.js'
-import { readCount, readFindFirst, readFindMany } from './query.js'
 import type { Key, LocalReads } from './types.js'
 
 /** Reads of the newest commit, also within `cache.run`. */
@@ -71,19 +70,19 @@ export class LocalTable<Row extends object> implements LocalReads<Row> {
   findMany(query: object = {}): never[] {
     if (!this.#gate.fresh) this.#gate.pass()
     const live = this.#live
-    return findMany(live, query, live.store.visible)
+    return live.finder.findMany(query, live.store.visible) as never[]
   }
 
   findFirst(query: object = {}): null {
     if (!this.#gate.fresh) this.#gate.pass()
     const live = this.#live
-    return findFirst(live, query, live.store.visible)
+    return live.finder.findFirst(query, live.store.visible) as null
   }
 
   count(query: object = {}): number {
     if (!this.#gate.fresh) this.#gate.pass()
     const live = this.#live
-    return count(live, query, live.store.visible)
+    return live.finder.count(query, live.store.visible)
   }
 
   *[Symbol.iterator](): IterableIterator<Row> {
@@ -140,17 +139,17 @@ export class SnapshotLocalTable<Row extends object> implements LocalReads<Row> {
 
   findMany(query: object = {}): never[] {
     this.#check()
-    return findMany(this.#live, query, this.#snapshot.seq)
+    return this.#live.finder.findMany(query, this.#snapshot.seq) as never[]
   }
 
   findFirst(query: object = {}): null {
     this.#check()
-    return findFirst(this.#live, query, this.#snapshot.seq)
+    return this.#live.finder.findFirst(query, this.#snapshot.seq) as null
   }
 
   count(query: object = {}): number {
     this.#check()
-    return count(this.#live, query, this.#snapshot.seq)
+    return this.#live.finder.count(query, this.#snapshot.seq)
   }
 
   [Symbol.iterator](): IterableIterator<Row> {
@@ -162,19 +161,6 @@ function sizeOf(live: LiveTable, at = live.store.visible): number {
   const { table } = live
   refusePartial(live)
   return table.sizeAt(at)
-}
-
-function findMany({ mapping, finder }: LiveTable, query: object, at: number): never[] {
-  return finder.findMany(readFindMany(mapping, query), at) as never[]
-}
-
-function findFirst({ mapping, finder }: LiveTable, query: object, at: number): null {
-  const [row] = finder.findMany(readFindFirst(mapping, query), at)
-  return (row ?? null) as unknown as null
-}
-
-function count({ mapping, finder }: LiveTable, query: object, at: number): number {
-  return finder.count(readCount(mapping, query), at)
 }
 
 /** @throws {NotLocalError} if memory holds only a part of the table. @throws whatever the table failed with. */

@@ -1,8 +1,10 @@
 import { TEXT, type TupleView } from '../change/change.js'
 import { NotLocalError, QueryError } from '../errors.js'
 import type { TableMapping } from '../mapping/mapping.js'
-import { isNoValueType, isText, type NoValueType, type ValueType, valueTypeOf } from '../sql/value-type.js'
-import type { Comparison, Condition, Operand, TextMatch } from './where.js'
+import type { NoKeyText } from '../sql/key-text.js'
+import { isNoValueType, type NoValueType, type ValueType, valueTypeOf } from '../sql/value-type.js'
+import { Slot, Slots } from './slot.js'
+import type { Comparison, Condition, Operand } from './where.js'
 
 // SQL's truth values, so that AND is the least and OR the greatest of its parts, and NOT what is missing to true.
 const FALSE = 0
@@ -16,7 +18,7 @@ export type Predicate = (row: TupleView) => number
 export class ColumnTypes {
   readonly mapping: TableMapping
   readonly #types: readonly (ValueType | NoValueType)[]
-  /** Columns whose order the query in progress goes by. */
+  /** Columns whose order the query that is prepared goes by. */
   readonly #orderedBy = new Set<number>()
 
   constructor(mapping: TableMapping) {
@@ -45,14 +47,25 @@ export class ColumnTypes {
     return type
   }
 
-  /** A query begins. */
+  /** A query is prepared: the columns by whose order it goes are noted from now on. */
   begin(): void {
     this.#orderedBy.clear()
   }
 
-  /** The query has seen all that it looks at. @throws {NotLocalError} if it went by an order that turned out not to be known. */
-  finish(): void {
-    for (const column of this.#orderedBy) this.#checkSound(column)
+  /** The noted columns whose order may turn out not to be known. */
+  doubtful(): number[] {
+    return [...this.#orderedBy].filter(column => this.of(column).name === 'enum')
+  }
+
+  /** Whether the order of each of these columns is known, as far as their values were looked at. */
+  areSound(columns: readonly number[]): boolean {
+    for (let i = 0; i < columns.length; i++) if (!this.of(columns[i]!).sound) return false
+    return true
+  }
+
+  /** @throws {NotLocalError} if the order of one of these columns has turned out not to be known. */
+  mustBeSound(columns: readonly number[]): void {
+    for (let i = 0; i < columns.length; i++) this.#checkSound(columns[i]!)
   }
 
   /** Whether the column's values can be compared here. */
@@ -66,12 +79,21 @@ export class ColumnTypes {
   }
 
   /** The operand as bytes that `compare` takes beside stored ones. @throws {NotLocalError} @throws {QueryError} */
-  operand(column: number, { given }: Operand): Buffer {
-    const text = this.of(column).operand(given)
-    if (isText(text)) return Buffer.from(text)
-    if (text.kind === 'impossible')
-      throw new QueryError(this.mapping.name, `${this.mapping.columns[column]!.property}: ${text.reason}`)
-    throw this.notLocal(column, 'value', text.reason)
+  slot(column: number, { given, place }: Operand, slots: Slots): Slot {
+    return slots.at(place, () => this.#bound(column, given, new Slot(this.of(column).operand)))
+  }
+
+  /** The text of a pattern. @throws {NotLocalError} */
+  textSlot(column: number, text: string, place: number, slots: Slots): Slot {
+    return slots.at(place, () => this.#bound(column, text, new Slot(patternText)))
+  }
+
+  #bound(column: number, given: unknown, slot: Slot): Slot {
+    const problem = slot.bind(given)
+    if (problem === null) return slot
+    if (problem.kind === 'impossible')
+      throw new QueryError(this.mapping.name, `${this.mapping.columns[column]!.property}: ${problem.reason}`)
+    throw this.notLocal(column, 'value', problem.reason)
   }
 
   notLocal(column: number, reason: 'type' | 'collation' | 'value', explanation: string): NotLocalError {
@@ -84,22 +106,28 @@ export class ColumnTypes {
 }
 
 /**
- * `condition` as a function of a row.
+ * `condition` as a function of a row. Its values are in `slots`, where others may be bound.
  *
  * @throws {NotLocalError} if only PostgreSQL can tell. @throws {QueryError} for a value that can't be of its column's type.
  */
-export function compile(condition: Condition, types: ColumnTypes): Predicate {
+export function compile(condition: Condition, types: ColumnTypes, slots = new Slots()): Predicate {
+  const predicate = predicateOf(condition, types, slots)
+  slots.bound()
+  return predicate
+}
+
+function predicateOf(condition: Condition, types: ColumnTypes, slots: Slots): Predicate {
   switch (condition.kind) {
     case 'constant': {
       const value = condition.value ? TRUE : FALSE
       return () => value
     }
     case 'and':
-      return both(condition.of.map(each => compile(each, types)))
+      return both(condition.of.map(each => predicateOf(each, types, slots)))
     case 'or':
-      return either(condition.of.map(each => compile(each, types)))
+      return either(condition.of.map(each => predicateOf(each, types, slots)))
     case 'not': {
-      const of = compile(condition.of, types)
+      const of = predicateOf(condition.of, types, slots)
       return row => TRUE - of(row)
     }
     case 'null': {
@@ -107,11 +135,11 @@ export function compile(condition: Condition, types: ColumnTypes): Predicate {
       return row => (row.kinds[column] === TEXT ? FALSE : TRUE)
     }
     case 'compare':
-      return comparison(condition.column, condition.op, condition.value, types)
+      return comparison(condition.column, condition.op, condition.value, types, slots)
     case 'in':
-      return oneOf(condition.column, condition.values, types)
+      return oneOf(condition.column, condition.values, types, slots)
     case 'text':
-      return textMatch(condition.column, condition.match, condition.text, types)
+      return textMatch(condition, types, slots)
   }
 }
 
@@ -139,25 +167,33 @@ function either(of: readonly Predicate[]): Predicate {
   }
 }
 
-function comparison(column: number, op: Comparison, value: Operand, types: ColumnTypes): Predicate {
+function comparison(
+  column: number,
+  op: Comparison,
+  value: Operand,
+  types: ColumnTypes,
+  slots: Slots,
+): Predicate {
   const { compare } = op === '=' ? types.of(column) : types.ordered(column)
-  const bytes = types.operand(column, value)
-  const { length } = bytes
+  const slot = types.slot(column, value, slots)
   // Which signs of the comparison make it true.
   const less = op === '<' || op === '<=' ? TRUE : FALSE
   const equal = op === '<' || op === '>' ? FALSE : TRUE
   const greater = op === '>' || op === '>=' ? TRUE : FALSE
   return row => {
     if (row.kinds[column] !== TEXT) return UNKNOWN
-    const sign = compare(row.bytes, row.starts[column]!, row.ends[column]!, bytes, 0, length)
+    const sign = compare(row.bytes, row.starts[column]!, row.ends[column]!, slot.bytes, 0, slot.length)
     return sign === 0 ? equal : sign < 0 ? less : greater
   }
 }
 
-function oneOf(column: number, values: readonly Operand[], types: ColumnTypes): Predicate {
+function oneOf(column: number, values: readonly Operand[], types: ColumnTypes, slots: Slots): Predicate {
   const { compare, ordered } = types.of(column)
-  const operands = values.map(value => types.operand(column, value))
-  if (ordered) operands.sort((a, b) => compare(a, 0, a.length, b, 0, b.length))
+  const operands = values.map(value => types.slot(column, value, slots))
+  if (ordered)
+    slots.onBound(() => {
+      operands.sort((a, b) => compare(a.bytes, 0, a.length, b.bytes, 0, b.length))
+    })
   const search = ordered ? binarySearch : linearSearch
   return row => {
     if (row.kinds[column] !== TEXT) return UNKNOWN
@@ -166,7 +202,7 @@ function oneOf(column: number, values: readonly Operand[], types: ColumnTypes): 
 }
 
 type Search = (
-  operands: readonly Buffer[],
+  operands: readonly Slot[],
   compare: ValueType['compare'],
   bytes: Uint8Array,
   start: number,
@@ -179,7 +215,7 @@ const binarySearch: Search = (operands, compare, bytes, start, end) => {
   while (low < high) {
     const middle = (low + high) >>> 1
     const operand = operands[middle]!
-    const sign = compare(bytes, start, end, operand, 0, operand.length)
+    const sign = compare(bytes, start, end, operand.bytes, 0, operand.length)
     if (sign === 0) return true
     if (sign < 0) high = middle
     else low = middle + 1
@@ -190,33 +226,41 @@ const binarySearch: Search = (operands, compare, bytes, start, end) => {
 const linearSearch: Search = (operands, compare, bytes, start, end) => {
   for (let i = 0; i < operands.length; i++) {
     const operand = operands[i]!
-    if (compare(bytes, start, end, operand, 0, operand.length) === 0) return true
+    if (compare(bytes, start, end, operand.bytes, 0, operand.length) === 0) return true
   }
   return false
 }
 
+const HALF_A_CHARACTER: NoKeyText = { kind: 'unprovable', reason: 'the pattern has half a character.' }
+const NO_PATTERN: NoKeyText = { kind: 'unprovable', reason: 'the pattern is no text.' }
+
+function patternText(given: unknown): string | NoKeyText {
+  if (typeof given !== 'string') return NO_PATTERN
+  return /[\ud800-\udfff]/u.test(given) ? HALF_A_CHARACTER : given
+}
+
 /** LIKE under a deterministic collation: a byte's place within a character never looks like a character's beginning, so bytes will do. */
-function textMatch(column: number, match: TextMatch, text: string, types: ColumnTypes): Predicate {
+function textMatch(
+  { column, match, text, place }: Condition & { readonly kind: 'text' },
+  types: ColumnTypes,
+  slots: Slots,
+): Predicate {
   if (!types.of(column).like)
     throw types.notLocal(column, 'type', 'only PostgreSQL matches values of its type with a pattern.')
-  if (/[\ud800-\udfff]/u.test(text))
-    throw types.notLocal(column, 'value', 'the pattern has half a character.')
-  const bytes = Buffer.from(text)
-  const { length } = bytes
+  const slot = types.textSlot(column, text, place, slots)
   return row => {
     if (row.kinds[column] !== TEXT) return UNKNOWN
     const start = row.starts[column]!
-    const end = row.ends[column]!
-    const last = end - length
+    const last = row.ends[column]! - slot.length
     if (last < start) return FALSE
-    if (match === 'starts') return isAt(row.bytes, start, bytes) ? TRUE : FALSE
-    if (match === 'ends') return isAt(row.bytes, last, bytes) ? TRUE : FALSE
-    for (let at = start; at <= last; at++) if (isAt(row.bytes, at, bytes)) return TRUE
+    if (match === 'starts') return isAt(row.bytes, start, slot) ? TRUE : FALSE
+    if (match === 'ends') return isAt(row.bytes, last, slot) ? TRUE : FALSE
+    for (let at = start; at <= last; at++) if (isAt(row.bytes, at, slot)) return TRUE
     return FALSE
   }
 }
 
-function isAt(bytes: Uint8Array, at: number, pattern: Uint8Array): boolean {
-  for (let i = 0; i < pattern.length; i++) if (bytes[at + i] !== pattern[i]) return false
+function isAt(bytes: Uint8Array, at: number, { bytes: pattern, length }: Slot): boolean {
+  for (let i = 0; i < length; i++) if (bytes[at + i] !== pattern[i]) return false
   return true
 }

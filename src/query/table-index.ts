@@ -4,6 +4,7 @@ import { hashNumber } from '../sql/hash-bytes.js'
 import type { ValueType } from '../sql/value-type.js'
 import type { IndexKey, StoredIndex, TableIndexes } from '../store/index/table-indexes.js'
 import type { ColumnTypes } from './predicate.js'
+import type { Slot } from './slot.js'
 
 /** An index of a table in memory, as queries use it. */
 export interface TableIndex {
@@ -16,8 +17,8 @@ export interface TableIndex {
   /** Makes numbers of values of each column; null for a hash. */
   readonly encodings: readonly Encoding[] | null
   readonly stored: StoredIndex
-  /** The hash of one value for each column, which may be null. */
-  readonly hash: (values: readonly (Buffer | null)[]) => number
+  /** The hash of one value for each column, null for NULL. */
+  readonly hash: (values: readonly (Slot | null)[]) => number
 }
 
 /**
@@ -85,11 +86,13 @@ function hashIndex(
       into[0] = hash
     },
   }
-  const hash = (values: readonly (Buffer | null)[]): number =>
-    values.reduce<number>(
-      (before, value, i) =>
-        value === null ? hashNumber(NULL_HASH, before) : hashOf(types[i]!, value, 0, value.length, before),
-      indexes.seed,
-    )
+  const hash = (values: readonly (Slot | null)[]): number => {
+    let sum = indexes.seed
+    for (let i = 0; i < types.length; i++) {
+      const value = values[i]!
+      sum = value === null ? hashNumber(NULL_HASH, sum) : hashOf(types[i]!, value.bytes, 0, value.length, sum)
+    }
+    return sum
+  }
   return { kind: 'hash', columns, offsets: [0, 1], encodings: null, stored: indexes.add(key), hash }
 }

@@ -123,7 +123,7 @@ class AsyncReads<Row extends object> implements SessionTable<Row> {
     snapshot: (table: SnapshotTable<Row>) => Promise<Row[]>,
   ): Promise<object[]> {
     return answer<Row, object[]>(this.#context, this.#source, options, {
-      memory: live => live.finder.findMany(checked, live.store.visible),
+      memory: live => live.finder.findChecked(checked, live.store.visible),
       snapshot,
       database: live => this.#context.database.findMany(live, checked, options.signal),
     })
@@ -133,7 +133,7 @@ class AsyncReads<Row extends object> implements SessionTable<Row> {
     const where = readCount(this.#source.live.mapping, query, READ_OPTIONS)
     const options: ReadOptions = query
     return answer<Row, number>(this.#context, this.#source, options, {
-      memory: live => live.finder.count(where, live.store.visible),
+      memory: live => live.finder.countChecked(where, live.store.visible),
       snapshot: table => table.count(ofSnapshot(query)),
       database: live => this.#context.database.count(live, where, options.signal),
     })

@@ -53,7 +53,7 @@ export class UniqueKeys {
         if (value === undefined || value === null)
           throw this.#refuse(`${property} is missing; NULLs are not unique.`)
         try {
-          const operand = { given: value, parameter: databaseParameter(value) }
+          const operand = { given: value, parameter: databaseParameter(value), place: part }
           return { kind: 'compare', column: columns[part]!, op: '=', value: operand }
         } catch (cause) {
           throw this.#refuse(`${property} is not a text, number, bigint, boolean, Date or bytes.`, { cause })

@@ -8,6 +8,8 @@ export type Comparison = '=' | '<' | '<=' | '>' | '>='
 export interface Operand {
   readonly given: unknown
   readonly parameter: string
+  /** Which of the values of the whole condition it is, from 0 on, in the order in which they are written. */
+  readonly place: number
 }
 
 /** Which end of a text has to be the same, or whether anywhere will do. */
@@ -22,7 +24,14 @@ export type Condition =
   | { readonly kind: 'compare'; readonly column: number; readonly op: Comparison; readonly value: Operand }
   /** At least one value. */
   | { readonly kind: 'in'; readonly column: number; readonly values: readonly Operand[] }
-  | { readonly kind: 'text'; readonly column: number; readonly match: TextMatch; readonly text: string }
+  | {
+      readonly kind: 'text'
+      readonly column: number
+      readonly match: TextMatch
+      readonly text: string
+      /** As an operand's. */
+      readonly place: number
+    }
 
 export const EVERY_ROW: Condition = { kind: 'constant', value: true }
 const NO_ROW: Condition = { kind: 'constant', value: false }
@@ -68,7 +77,7 @@ function positionsOf(mapping: TableMapping): ReadonlyMap<string, number> {
 class WhereReader {
   readonly #mapping: TableMapping
   readonly #columns: ReadonlyMap<string, number>
-  #left = CONDITIONS_MAX
+  #values = 0
 
   constructor(mapping: TableMapping) {
     this.#mapping = mapping
@@ -141,26 +150,28 @@ class WhereReader {
 
   #text(column: number, match: TextMatch, text: unknown, path: string): Condition {
     if (typeof text !== 'string' || text.includes('\0')) throw this.#refuse(path, 'a text is needed.')
-    this.#count(path)
-    return { kind: 'text', column, match, text }
+    return { kind: 'text', column, match, text, place: this.#count(path) }
   }
 
   #operand(value: unknown, path: string): Operand {
-    this.#count(path)
+    const place = this.#count(path)
     if (value === undefined || value === null)
       throw this.#refuse(path, 'it is null or undefined, and nothing can be compared with that.')
     if (typeof value === 'string' && value.includes('\0'))
       throw this.#refuse(path, "it has a NUL character, which PostgreSQL's text can't hold.")
     try {
-      return { given: value, parameter: databaseParameter(value) }
+      return { given: value, parameter: databaseParameter(value), place }
     } catch (cause) {
       const problem = 'it is not a text, number, bigint, boolean, Date or bytes.'
       throw this.#refuse(path, problem, { cause })
     }
   }
 
-  #count(path: string): void {
-    if (--this.#left < 0) throw this.#refuse(path, `the query has more than ${CONDITIONS_MAX} values.`)
+  /** The next value's place. */
+  #count(path: string): number {
+    if (this.#values === CONDITIONS_MAX)
+      throw this.#refuse(path, `the query has more than ${CONDITIONS_MAX} values.`)
+    return this.#values++
   }
 
   #refuse(path: string, problem: string, options?: ErrorOptions): QueryError {

@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
-import { Place, SortedEntries } from '../../src/store/index/sorted-entries.js'
+import { Batch, Place, SortedEntries } from '../../src/store/index/sorted-entries.js'
 import { MemoryAccount, MemoryBudget } from '../../src/store/memory.js'
 
 const account = (): MemoryAccount => new MemoryAccount('t', 2 ** 30, new MemoryBudget(2 ** 30))
@@ -8,13 +8,16 @@ const account = (): MemoryAccount => new MemoryAccount('t', 2 ** 30, new MemoryB
 function entriesFrom(entries: SortedEntries, low: number, high: number): [number, number][] {
   const from = new Place()
   const to = new Place()
-  const key = new Float64Array(1)
+  const batch = new Batch(7, 1)
   entries.seek(Float64Array.of(low), 1, false, from)
-  entries.seek(Float64Array.of(high), 1, true, to)
+  entries.seekFrom(from, Float64Array.of(high), 1, true, to)
+  const sought = new Place()
+  entries.seek(Float64Array.of(high), 1, true, sought)
   const count = entries.countBetween(from, to)
+  expect(entries.countBetween(from, sought)).toBe(count)
   const found: [number, number][] = []
-  for (let row = entries.next(from, to, key); row >= 0; row = entries.next(from, to, key))
-    found.push([key[0]!, row])
+  for (let n = entries.next(from, to, 9, batch); n > 0; n = entries.next(from, to, 9, batch))
+    for (let i = 0; i < n; i++) found.push([batch.keys[i]!, batch.rows[i]!])
   expect(found).toHaveLength(count)
   return found
 }
@@ -42,9 +45,13 @@ test('entries come in order, each once, whatever was added and removed before', 
       const start = new Place()
       entries.seek(Float64Array.of(40), 1, true, back)
       const backwards: number[] = []
-      const key = new Float64Array(1)
-      for (let row = entries.previous(back, start, key); row >= 0; row = entries.previous(back, start, key))
-        backwards.unshift(row)
+      const batch = new Batch(50, 1)
+      for (
+        let n = entries.previous(back, start, 3, batch);
+        n > 0;
+        n = entries.previous(back, start, 3, batch)
+      )
+        backwards.unshift(...batch.rows.subarray(0, n).toReversed())
       expect(backwards).toEqual(expected.map(([, row]) => row))
       entries.clear()
       expect(memory.usedBytes).toBe(0)

@@ -22,6 +22,102 @@ export class Place {
   at = 0
 }
 
+/** Room for some entries, copied out one after the other. */
+export class Batch {
+  readonly room: number
+  readonly rows: Uint32Array
+  readonly keys: Float64Array
+
+  constructor(room: number, width: number) {
+    this.room = room
+    this.rows = new Uint32Array(room)
+    this.keys = new Float64Array(room * width)
+  }
+}
+
+/** The first entries of all leaves, in their order. */
+class FirstEntries {
+  readonly #width: number
+  #keys: Float64Array
+  #rows = new Uint32Array(16)
+
+  constructor(width: number) {
+    this.#width = width
+    this.#keys = new Float64Array(16 * width)
+  }
+
+  set(at: number, { keys, rows }: Leaf): void {
+    for (let i = 0; i < this.#width; i++) this.#keys[at * this.#width + i] = keys[i]!
+    this.#rows[at] = rows[0]!
+  }
+
+  /** Makes room for one at `at`; there are `count` of them then. */
+  insert(at: number, count: number): void {
+    const width = this.#width
+    if (count > this.#rows.length) {
+      const rows = new Uint32Array(count * 2)
+      const keys = new Float64Array(count * 2 * width)
+      rows.set(this.#rows)
+      keys.set(this.#keys)
+      this.#rows = rows
+      this.#keys = keys
+    }
+    this.#keys.copyWithin((at + 1) * width, at * width, (count - 1) * width)
+    this.#rows.copyWithin(at + 1, at, count - 1)
+  }
+
+  /** Forgets the one at `at`; `count` are left. */
+  remove(at: number, count: number): void {
+    this.#keys.copyWithin(at * this.#width, (at + 1) * this.#width, (count + 1) * this.#width)
+    this.#rows.copyWithin(at, at + 1, count + 1)
+  }
+
+  /** How many of the `count` ones compare below `wanted` to the key, as far as its first `parts` numbers go. */
+  countBelow(key: Float64Array, parts: number, wanted: number, count: number): number {
+    const keys = this.#keys
+    let low = 0
+    let high = count
+    while (low < high) {
+      const middle = (low + high) >>> 1
+      if (compareParts(keys, middle, this.#width, key, parts) < wanted) low = middle + 1
+      else high = middle
+    }
+    return low
+  }
+
+  /** How many of the `count` ones are not above this entry. */
+  countUpTo(key: Float64Array, row: RowId, count: number): number {
+    const width = this.#width
+    let low = 0
+    let high = count
+    while (low < high) {
+      const middle = (low + high) >>> 1
+      const sign = compareParts(this.#keys, middle, width, key, width)
+      if (sign < 0 || (sign === 0 && this.#rows[middle]! <= row)) low = middle + 1
+      else high = middle
+    }
+    return low
+  }
+}
+
+/** How the first `parts` numbers of the key at `at` compare with those of `key`. */
+function compareParts(
+  keys: Float64Array,
+  at: number,
+  width: number,
+  key: Float64Array,
+  parts: number,
+): number {
+  const start = at * width
+  for (let i = 0; i < parts; i++) {
+    const a = keys[start + i]!
+    const b = key[i]!
+    if (a < b) return -1
+    if (a > b) return 1
+  }
+  return 0
+}
+
 /**
  * Pairs of a key (some numbers) and a row id, each pair once, in order: leaves of typed arrays under one list of leaves. An entry takes 8
  * bytes for each number and 4 for the row; leaves are full where keys ascend, and at least half full before anything is removed.
@@ -31,12 +127,15 @@ export class SortedEntries {
   readonly width: number
   readonly #memory: MemoryAccount
   readonly #leaves: Leaf[] = []
+  /** The first entry of each leaf, close together: a search looks at these, and then into one leaf. */
+  readonly #firsts: FirstEntries
   readonly #place = new Place()
   #size = 0
 
   constructor(width: number, memory: MemoryAccount) {
     this.width = width
     this.#memory = memory
+    this.#firsts = new FirstEntries(width)
   }
 
   get size(): number {
@@ -44,7 +143,7 @@ export class SortedEntries {
   }
 
   get #leafBytes(): number {
-    return LEAF_ENTRIES * (this.width * 8 + 4)
+    return (LEAF_ENTRIES + 1) * (this.width * 8 + 4)
   }
 
   /** Adds the entry, if it is not there. @throws {MemoryLimitError} */
@@ -68,6 +167,7 @@ export class SortedEntries {
     leaf.rows[at] = row
     leaf.count++
     this.#size++
+    if (at === 0) this.#firsts.set(place.leaf, leaf)
   }
 
   /** Removes the entry, if it is there. */
@@ -82,29 +182,44 @@ export class SortedEntries {
     leaf.rows.copyWithin(at, at + 1, leaf.count)
     leaf.count--
     this.#size--
+    if (at === 0 && leaf.count > 0) this.#firsts.set(place.leaf, leaf)
     this.#mergeAt(place.leaf)
   }
 
-  /** Puts `place` before the first entry whose first `parts` numbers are not below those of `key`; with `after`, are above them. */
+  /** Puts `place` before the first entry whose first `parts` numbers are not below those of `key`; with `after`, are above them. Hot: twice a query. */
   seek(key: Float64Array, parts: number, after: boolean, place: Place): void {
     const wanted = after ? 1 : 0
-    let low = 0
-    let high = this.#leaves.length
     // The last leaf that begins before the place.
-    while (low < high) {
-      const middle = (low + high) >>> 1
-      if (this.#compareParts(this.#leaves[middle]!, 0, key, parts) < wanted) low = middle + 1
-      else high = middle
+    place.leaf = Math.max(0, this.#firsts.countBelow(key, parts, wanted, this.#leaves.length) - 1)
+    this.#seekInLeaf(key, parts, wanted, 0, place)
+  }
+
+  /** As `seek`, for a place that is not before `from`: next to it, mostly. */
+  seekFrom(from: Place, key: Float64Array, parts: number, after: boolean, place: Place): void {
+    const leaf = this.#leaves[from.leaf]
+    const wanted = after ? 1 : 0
+    const isHere =
+      leaf !== undefined &&
+      leaf.count > 0 &&
+      compareParts(leaf.keys, leaf.count - 1, this.width, key, parts) >= wanted
+    if (!isHere) {
+      this.seek(key, parts, after, place)
+      return
     }
-    place.leaf = Math.max(0, low - 1)
+    place.leaf = from.leaf
+    this.#seekInLeaf(key, parts, wanted, from.at, place)
+  }
+
+  #seekInLeaf(key: Float64Array, parts: number, wanted: number, start: number, place: Place): void {
     const leaf = this.#leaves[place.leaf]
     place.at = 0
     if (leaf === undefined) return
-    let from = 0
+    const { keys } = leaf
+    let from = start
     let to = leaf.count
     while (from < to) {
       const middle = (from + to) >>> 1
-      if (this.#compareParts(leaf, middle, key, parts) < wanted) from = middle + 1
+      if (compareParts(keys, middle, this.width, key, parts) < wanted) from = middle + 1
       else to = middle
     }
     place.at = from
@@ -119,42 +234,56 @@ export class SortedEntries {
     return count
   }
 
-  /** The row of the entry behind `place`, whose key is left in `key`; -1 at the end, which is `until`. Moves the place on. */
-  next(place: Place, until: Place, key: Float64Array): RowId {
-    for (;;) {
-      if (place.leaf > until.leaf || (place.leaf === until.leaf && place.at >= until.at)) return -1
-      const leaf = this.#leaves[place.leaf]!
-      if (place.at < leaf.count) return this.#read(leaf, place.at++, key)
+  /**
+   * The entries behind `place`, up to `until`: their rows and keys are left in `batch`, and `place` is moved on. Returns how many; 0 at the end.
+   * At most `most` of them, and no more than the batch has room for. Hot: once for some dozens of rows.
+   */
+  next(place: Place, until: Place, most: number, batch: Batch): number {
+    let leaf = this.#leaves[place.leaf]
+    while (leaf !== undefined && place.leaf < until.leaf && place.at === leaf.count) {
       place.leaf++
       place.at = 0
+      leaf = this.#leaves[place.leaf]
     }
+    if (leaf === undefined || place.leaf > until.leaf) return 0
+    const end = place.leaf === until.leaf ? until.at : leaf.count
+    const count = Math.min(end - place.at, most, batch.room)
+    if (count <= 0) return 0
+    this.#copy(leaf, place.at, 1, count, batch)
+    place.at += count
+    return count
   }
 
-  /** As `next`, for the entry before `place`, down to `until`. */
-  previous(place: Place, until: Place, key: Float64Array): RowId {
-    for (;;) {
-      if (place.leaf < until.leaf || (place.leaf === until.leaf && place.at <= until.at)) return -1
-      if (place.at > 0) return this.#read(this.#leaves[place.leaf]!, --place.at, key)
+  /** As `next`, for the entries before `place`, down to `until`, the last of them first. */
+  previous(place: Place, until: Place, most: number, batch: Batch): number {
+    while (place.leaf > until.leaf && place.at === 0) {
       place.leaf--
       place.at = this.#leaves[place.leaf]!.count
     }
+    const leaf = this.#leaves[place.leaf]
+    if (leaf === undefined || place.leaf < until.leaf) return 0
+    const end = place.leaf === until.leaf ? until.at : 0
+    const count = Math.min(place.at - end, most, batch.room)
+    if (count <= 0) return 0
+    this.#copy(leaf, place.at - 1, -1, count, batch)
+    place.at -= count
+    return count
   }
 
-  #read(leaf: Leaf, at: number, key: Float64Array): RowId {
-    for (let i = 0; i < this.width; i++) key[i] = leaf.keys[at * this.width + i]!
-    return leaf.rows[at]!
+  #copy(leaf: Leaf, first: number, step: 1 | -1, count: number, batch: Batch): void {
+    const { width } = this
+    const { keys, rows } = leaf
+    const { keys: toKeys, rows: toRows } = batch
+    let at = first
+    for (let i = 0; i < count; i++, at += step) {
+      toRows[i] = rows[at]!
+      for (let part = 0; part < width; part++) toKeys[i * width + part] = keys[at * width + part]!
+    }
   }
 
   /** Where this very entry is or belongs: a leaf that it may be added to, and the place there. */
   #find(key: Float64Array, row: RowId, place: Place): void {
-    let low = 0
-    let high = this.#leaves.length
-    while (low < high) {
-      const middle = (low + high) >>> 1
-      if (this.#compare(this.#leaves[middle]!, 0, key, row) <= 0) low = middle + 1
-      else high = middle
-    }
-    place.leaf = Math.max(0, low - 1)
+    place.leaf = Math.max(0, this.#firsts.countUpTo(key, row, this.#leaves.length) - 1)
     place.at = 0
     const leaf = this.#leaves[place.leaf]
     if (leaf === undefined) return
@@ -169,24 +298,14 @@ export class SortedEntries {
   }
 
   #compare(leaf: Leaf, at: number, key: Float64Array, row: RowId): number {
-    const sign = this.#compareParts(leaf, at, key, this.width)
+    const sign = compareParts(leaf.keys, at, this.width, key, this.width)
     return sign === 0 ? leaf.rows[at]! - row : sign
-  }
-
-  #compareParts(leaf: Leaf, at: number, key: Float64Array, parts: number): number {
-    const start = at * this.width
-    for (let i = 0; i < parts; i++) {
-      const a = leaf.keys[start + i]!
-      const b = key[i]!
-      if (a < b) return -1
-      if (a > b) return 1
-    }
-    return 0
   }
 
   #insertLeaf(at: number): void {
     this.#memory.take(this.#leafBytes)
     this.#leaves.splice(at, 0, new Leaf(this.width))
+    this.#firsts.insert(at, this.#leaves.length)
   }
 
   /** Makes room in the full leaf of `place`. Behind the last entry of all a new leaf begins, so that ascending keys fill theirs. */
@@ -201,6 +320,7 @@ export class SortedEntries {
     right.rows.set(leaf.rows.subarray(kept))
     right.count = LEAF_ENTRIES - kept
     leaf.count = kept
+    if (!isLast) this.#firsts.set(place.leaf + 1, right)
     if (place.at > kept || isLast) {
       place.leaf++
       place.at -= kept
@@ -227,6 +347,7 @@ export class SortedEntries {
 
   #dropLeaf(at: number): void {
     this.#leaves.splice(at, 1)
+    this.#firsts.remove(at, this.#leaves.length)
     this.#memory.give(this.#leafBytes)
   }
 
