@@ -1,4 +1,5 @@
 import { inspect } from 'node:util'
+import { runAudit } from './audit.js'
 import { breaks } from './bounded/breaks.js'
 import { runBounded } from './bounded/run.js'
 import type { DecoderName } from '../src/decode/index.js'
@@ -98,6 +99,32 @@ export const scenarios: Readonly<Record<string, Scenario>> = {
       return {
         report: { seed, decoder, ...report },
         failure: firstWrong && `Never true: ${inspect(firstWrong)}`,
+      }
+    },
+  },
+  audit: {
+    summary:
+      'memory is compared with PostgreSQL while it is written, in transactions of all sizes; nothing may be found',
+    unit: 'changes',
+    defaultSteps: 1_000_000,
+    isOdd: false,
+    breaks: ['corrupt'],
+    async run({ databaseUrl, seed, steps, decoder, broken }) {
+      const report = await runAudit({
+        databaseUrl,
+        seed,
+        changes: steps,
+        decoder,
+        corrupt: broken === 'corrupt',
+      })
+      const { mismatched, excludedAtRest } = report
+      const problems = [
+        ...(mismatched > 0 ? [`${mismatched} keys differed.`] : []),
+        ...(excludedAtRest > 0 ? [`${excludedAtRest} keys could not be compared at rest.`] : []),
+      ]
+      return {
+        report: { seed, decoder, ...report },
+        failure: problems.length === 0 ? undefined : problems.join(' '),
       }
     },
   },

@@ -3,6 +3,7 @@ import { CacheCore, type CacheHealth, type CacheState } from './cache/core.js'
 import type { CacheEvents } from './cache/events.js'
 import { type OpenCacheOptions, resolveOptions } from './cache/options.js'
 import type { Session } from './cache/session.js'
+import type { Verification, VerifyOptions } from './cache/verification.js'
 import type { Queryable, WriteOptions, Written } from './cache/write.js'
 import type {
   RequestScope,
@@ -74,9 +75,17 @@ export interface Cache extends AsyncDisposable {
   /**
    * Calls `listener` at each such event, until what it returns is called. What it throws harms nobody.
    *
-   * `stale`: memory may be older than a bound allows; `fresh`: it is within that again.
+   * `stale`: memory may be older than a bound allows; `fresh`: it is within that again. `mismatch`: rows in memory are not PostgreSQL's, and are mended.
    */
   on<Name extends keyof CacheEvents>(name: Name, listener: (event: CacheEvents[Name]) => void): () => void
+  /**
+   * Compares all rows in memory with PostgreSQL, while commits arrive, table by table and in small parts: what `tables` names, else everything. What
+   * differs is told (`mismatch`) and mended. Rows that are being changed are tried again a few times. It takes about as long as reading the tables does.
+   *
+   * @throws {OptionError} @throws {NotReadyError} @throws {DatabaseReadError} @throws {ConnectionError} if the stream stays lost. @throws {ClosedError}
+   * Throws what a table is not answered for. Rejects with the signal's reason when it aborts.
+   */
+  verify(options?: VerifyOptions): Promise<Verification>
   /** `starting` until the first load is done; `reconnecting` while memory is served without a stream behind it. */
   readonly state: CacheState
   /** What an operator wants to see: nothing of any row in it. */

@@ -205,10 +205,11 @@ export class TableReloadingError extends CacheError {
   override readonly transient = true
   constructor(
     readonly table: string,
+    why = 'was altered, or its publication was, in a way that the change stream does not tell',
     options?: ErrorOptions,
   ) {
     super(
-      `Table ${table} was altered, or its publication was, in a way that the change stream does not tell. It is being read anew, beside the others. ` +
+      `Table ${table} ${why}. It is being read anew, beside the others. ` +
         'The asynchronous reads ask PostgreSQL meanwhile.',
       options,
     )

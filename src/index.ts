@@ -9,6 +9,15 @@ export {
 export type { DurableSlotOptions, OpenCacheOptions, StalePolicy } from './cache/options.js'
 export type { CacheEvents } from './cache/events.js'
 export type { Session } from './cache/session.js'
+export type { VerifyOptions } from './cache/verification.js'
+export type {
+  AuditCounts,
+  Mismatches,
+  TableVerification,
+  Verification,
+  VerifyProgress,
+} from './audit/report.js'
+export type { MismatchKind } from './audit/comparison.js'
 export type { Isolation, Queryable, WriteOptions, Written } from './cache/write.js'
 export type { LoadProgress } from './apply/load.js'
 export { formatLsn, type Lsn, parseLsn } from './change/lsn.js'
@@ -51,7 +60,7 @@ export type { Keep, Naming, TableOptions } from './mapping/declaration.js'
 export { Column, type ColumnOptions, Index, PrimaryKey, ReplicatedTable } from './mapping/decorators.js'
 export { type DefinedTable, defineTable, type TableDefinition } from './mapping/define-table.js'
 export { setupSql, type SetupSqlOptions } from './mapping/setup-sql.js'
-export type { EvictEvent, FillEvent, Logger } from './observe.js'
+export type { AuditEvent, EvictEvent, FillEvent, Logger } from './observe.js'
 export type {
   AnyWhere,
   Count,

@@ -25,9 +25,19 @@ export interface EvictEvent {
   readonly cause: 'rows' | 'bytes' | 'absent' | 'call'
 }
 
-/** For `node:diagnostics_channel`: each message is a `FillEvent`, or an `EvictEvent`. Nothing of a row or key is in one. */
+/** Keys of a table were compared with PostgreSQL. */
+export interface AuditEvent {
+  /** `schema.table`. */
+  readonly table: string
+  readonly audited: number
+  /** Those that could not be compared, since they were just being changed. */
+  readonly excluded: number
+}
+
+/** For `node:diagnostics_channel`: each message is a `FillEvent`, an `EvictEvent` or an `AuditEvent`. Nothing of a row or key is in one. */
 export const fillChannel = channel('walcache:fill')
 export const evictChannel = channel('walcache:evict')
+export const auditChannel = channel('walcache:audit')
 
 const nothing = (): void => undefined
 

@@ -7,10 +7,12 @@ import type { Logger } from '../observe.js'
 import type { Runtime } from '../runtime.js'
 import { GUARD_PREFIX, guardConcerns } from '../sql/guard-sql.js'
 import type { Store } from '../store/store.js'
+import type { TableStore } from '../store/table.js'
 import type { AppliedTable, BoundRelation } from './binding.js'
 import type { CommitLog } from './commit-log.js'
 import type { Fault } from './fault.js'
 import { Seats, setAside } from './seats.js'
+import { Touches } from './touches.js'
 
 /** Changes applied between two looks at the clock. */
 const CHANGES_PER_LOOK = 256
@@ -136,6 +138,13 @@ export class Applier implements ChangeSink<BoundRelation> {
     this.#announced = []
   }
 
+  /** Takes note of the keys of a whole table that are changed from now on, until the table's `touches` is null again. One at a time. */
+  touch(table: TableStore): Touches {
+    const touches = new Touches(table.format, this.#store.writing ? this.#xid : null)
+    table.touches = touches
+    return touches
+  }
+
   /** Nothing more is to be delivered until the server has been asked. */
   get held(): boolean {
     return this.#isTold || this.#announced.length > 0
@@ -246,6 +255,7 @@ export class Applier implements ChangeSink<BoundRelation> {
   insert(bound: BoundRelation, row: TupleView): void {
     const { table } = bound
     if (table.failed !== null) return setAside(bound, 'insert', null, false, row)
+    table.touches?.changed(null, row, bound.order, this.#xid)
     try {
       table.insert(row, bound.order, this.#begun())
       this.#log?.put(table, null, false, row, bound.order)
@@ -257,6 +267,7 @@ export class Applier implements ChangeSink<BoundRelation> {
   update(bound: BoundRelation, old: TupleView | null, oldIsFull: boolean, row: TupleView): void {
     const { table } = bound
     if (table.failed !== null) return setAside(bound, 'update', old, oldIsFull, row)
+    table.touches?.changed(old, row, bound.order, this.#xid)
     try {
       table.update(old, oldIsFull, row, bound.order, this.#begun())
       this.#log?.put(table, old, oldIsFull, row, bound.order)
@@ -268,6 +279,7 @@ export class Applier implements ChangeSink<BoundRelation> {
   delete(bound: BoundRelation, old: TupleView, oldIsFull: boolean): void {
     const { table } = bound
     if (table.failed !== null) return setAside(bound, 'delete', old, oldIsFull, null)
+    table.touches?.changed(old, null, bound.order, this.#xid)
     try {
       table.remove(old, bound.order, this.#begun(), oldIsFull)
       this.#log?.remove(table, old, bound.order)
@@ -283,6 +295,7 @@ export class Applier implements ChangeSink<BoundRelation> {
         setAside(bound, 'truncate', null, false, null)
         continue
       }
+      table.touches?.emptied(this.#xid)
       table.truncate(this.#begun())
       this.#log?.truncate(table)
     }

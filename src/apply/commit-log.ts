@@ -25,6 +25,11 @@ interface PendingEntry {
   readonly tables: Map<TableStore, TableChanges>
 }
 
+/** Keeps the entries after this one until it is released. */
+export interface CommitHold {
+  readonly after: number
+}
+
 /**
  * The recent commits on bounded tables, each until it is certain that every query sent from now on sees it.
  *
@@ -47,6 +52,8 @@ export class CommitLog {
   #forgotten = 0n
   /** What the oldest fill that is under way has asked to be kept. */
   #needed = Number.POSITIVE_INFINITY
+  /** What others have asked to be kept. */
+  readonly #holds = new Set<CommitHold>()
 
   /** `xidReference` is any recent transaction id. */
   constructor(xidReference: Xid8, limits = { changes: CHANGES_MAX, bytes: BYTES_MAX }) {
@@ -205,8 +212,21 @@ export class CommitLog {
     this.#prune()
   }
 
+  /** A query is about to be sent: what it may not see is kept until the hold is released. */
+  hold(): CommitHold {
+    const hold = { after: this.#confirmed }
+    this.#holds.add(hold)
+    return hold
+  }
+
+  release(hold: CommitHold): void {
+    this.#holds.delete(hold)
+    this.#prune()
+  }
+
   #prune(): void {
-    const until = Math.min(this.#confirmed, this.#needed)
+    let until = Math.min(this.#confirmed, this.#needed)
+    for (const { after } of this.#holds) if (after < until) until = after
     while (this.size > 0 && this.#firstNumber <= until) this.#drop()
   }
 

@@ -58,6 +58,14 @@ export function fillSql(mapping: TableMapping, format: RecordFormat, keys: reado
   return { sql: select(mapping, where), parameters }
 }
 
+/** The same of the rows that lie in the blocks from `from` on and before `to`: all of them that the statement's snapshot sees there. */
+export function blocksSql(mapping: TableMapping, from: number, to: number): Statement {
+  return {
+    sql: select(mapping, 't.ctid >= $1::tid AND t.ctid < $2::tid'),
+    parameters: [`(${from},0)`, `(${to},0)`],
+  }
+}
+
 export interface Statement {
   readonly sql: string
   readonly parameters: readonly string[]

@@ -26,6 +26,7 @@ import { type Connections, unlessAborted } from '../runtime.js'
 import { Store } from '../store/store.js'
 import { connectionsOf } from '../wire/connection.js'
 import { SessionPool } from '../wire/session-pool.js'
+import { AuditLedger } from './audits.js'
 import { tableHealth } from './table-health.js'
 import { ownBounds } from './bounds.js'
 import { Deferred } from './deferred.js'
@@ -41,6 +42,7 @@ import { callerSession, prepare, sessionOver, type Setup } from './setup.js'
 import { untilServerIsUp } from './start-retry.js'
 import { notAnEntity, SnapshotKeeper } from './snapshots.js'
 import { TokenWaits } from './tokens.js'
+import { type Verification, verify, type VerifyOptions } from './verification.js'
 import { positionOn, type Queryable, write, type WriteOptions, type Written } from './write.js'
 
 /** One declared table: what its readers hold on to while generations come and go. */
@@ -56,6 +58,7 @@ export class CacheCore {
   readonly #closing = new AbortController()
   readonly #gates: FreshnessGates
   readonly #events = new Emitter<CacheEvents>()
+  readonly #audits: AuditLedger
   readonly #feed: ChangeFeed<LiveTable>
   readonly #followers: Followers
   readonly #codec: TokenCodec
@@ -85,6 +88,7 @@ export class CacheCore {
     setMaxListeners(0, this.#closing.signal)
     const bound = { maxStalenessMs: options.maxStalenessMs, whenStale: options.onStaleLocal }
     this.#gates = new FreshnessGates(runtime, bound, (...turn) => this.#onTurn(...turn))
+    this.#audits = new AuditLedger(options.logger, this.#events)
     this.#feed = new ChangeFeed({
       limitBytes: options.feedBytes,
       historyMs: options.feedHistoryMs,
@@ -171,7 +175,8 @@ export class CacheCore {
     this.#throwIfGone()
     this.#pages = setup.server
     this.#addEntries(setup)
-    this.#lifecycle = new Lifecycle(options, session, connections, sessions, this.#fallThrough, {
+    const isBusy = (): boolean => this.#databaseGate.waiting > 0
+    this.#lifecycle = new Lifecycle(options, session, connections, sessions, this.#fallThrough, isBusy, {
       beforeLoad: () => this.#makeRoom(),
       onPosition: (generation, position, changed) => this.#onPosition(generation, position, changed),
       onAborted: generation => {
@@ -183,6 +188,8 @@ export class CacheCore {
       onDoubted: generation => {
         if (generation === this.#live) this.#gates.doubt()
       },
+      onCompared: (mapping, compared) => this.#audits.compared(mapping, compared),
+      onMismatches: (mapping, mismatches) => this.#audits.mismatched(mapping, mismatches),
       onFailed: error => this.#fail(error),
     })
     const mayGiveUp = (): boolean => options.wait && this.#live === null
@@ -403,6 +410,16 @@ export class CacheCore {
     await this.#waits.waitFor(this.#codec.decode(token), options)
   }
 
+  async verify(options: VerifyOptions = {}): Promise<Verification> {
+    this.#throwIfGone()
+    const { runtime, sliceMs } = this.#options
+    const declarations = options.tables ?? [...this.#entries.keys()]
+    for (const declaration of declarations) if (!this.#entries.has(declaration)) throw notAnEntity()
+    const live = (): Generation => this.#readable()
+    const closing = this.#closing.signal
+    return verify({ runtime, sliceMs, run: this.#fallThrough, live, closing }, declarations, options)
+  }
+
   async #askPosition(): Promise<LogPosition> {
     return this.#sessions!.run(async session => {
       const [row] = await session.query(`SELECT ${positionColumns('pg_current_wal_insert_lsn()')}`)
@@ -439,7 +456,9 @@ export class CacheCore {
   }
 
   health(): CacheHealth {
-    const tables = [...this.#entries.values()].map(({ facade }) => tableHealth(facade.live))
+    const tables = [...this.#entries.values()].map(({ facade }) =>
+      tableHealth(facade.live, this.#audits.countsOf(facade.live.mapping)),
+    )
     return {
       state: this.state,
       stalenessMs: this.staleness(),

@@ -1,3 +1,4 @@
+import type { MismatchKind } from '../audit/comparison.js'
 import { isolated } from '../observe.js'
 
 /** What a cache tells whoever listens; nothing of any row is in it. */
@@ -10,6 +11,11 @@ export interface CacheEvents {
   }
   /** Memory is shown to be within that bound again. */
   readonly fresh: { readonly maxStalenessMs: number; readonly table: string | null }
+  /**
+   * The audit, or `verify`, has found `count` keys of a table whose state in memory is not PostgreSQL's: memory lacks the row ('missing'), has one too
+   * many ('extra') or has other values in it ('different'). They are being mended.
+   */
+  readonly mismatch: { readonly table: string; readonly kind: MismatchKind; readonly count: number }
 }
 
 /** Listeners, none of which can disturb us. */

@@ -4,6 +4,10 @@ import { CommitLog } from '../apply/commit-log.js'
 import { Filler } from '../apply/fill.js'
 import { type Fault, isAboutData } from '../apply/fault.js'
 import { loadTables } from '../apply/load.js'
+import { Auditor } from '../audit/auditor.js'
+import { type Compared, Comparer } from '../audit/comparer.js'
+import type { Mismatch } from '../audit/comparison.js'
+import { forgetKeys } from '../audit/forget.js'
 import { type Lsn, normaliseInsertLsn } from '../change/lsn.js'
 import type { SqlSnapshot } from '../change/sql-snapshot.js'
 import { type Decoder, decoders } from '../decode/index.js'
@@ -56,6 +60,10 @@ export interface GenerationEvents {
   readonly onFault: (fault: Fault) => void
   /** Its tables are found to show no commit's state. Nothing is proven of it any more. */
   readonly onDoubted: (generation: Generation) => void
+  /** Rows of one of its tables were compared with PostgreSQL. */
+  readonly onCompared: (mapping: TableMapping, compared: Compared) => void
+  /** They were found to differ. */
+  readonly onMismatches: (mapping: TableMapping, mismatches: readonly Mismatch[]) => void
 }
 
 export interface GenerationContext {
@@ -66,15 +74,18 @@ export interface GenerationContext {
   readonly sessions: SessionPool
   /** For reads that memory can't answer: never more of them at a time than the gate lets through. */
   readonly fallThrough: RunQuery
+  /** Whether such reads wait for their turn. */
+  readonly isBusy: () => boolean
   readonly setup: Setup
   /** The slot that outlives a cut, or null. */
   readonly slot: DurableSlot | null
   readonly events: GenerationEvents
 }
 
-/** What bounded tables need from the beginning of the stream on. */
-interface LoadedBounded {
-  readonly log: CommitLog
+/** What is needed from the beginning of the stream on. */
+interface Loaded {
+  /** For bounded tables; null if there are none. */
+  readonly log: CommitLog | null
   readonly slotSnapshot: SqlSnapshot
 }
 
@@ -94,10 +105,12 @@ export class Generation {
   #prober: Prober
   /** Null if all tables are whole. */
   readonly #filler: Filler | null
+  readonly comparer: Comparer
   #startedAt: string | null = null
   /** Aborts when the generation ends; null before it runs. */
   #until: AbortSignal | null = null
   #isDoubted = false
+  #end: (error: unknown) => void = () => undefined
 
   private constructor(
     context: GenerationContext,
@@ -105,14 +118,14 @@ export class Generation {
     source: ChangeSource<BoundRelation>,
     store: Store,
     tables: readonly (LiveTable & AppliedTable)[],
-    loaded: LoadedBounded | null,
+    loaded: Loaded,
   ) {
     const { options, events } = context
     this.#context = context
     this.#decoder = decoder
     this.#source = source
     this.store = store
-    this.#filler = loaded === null ? null : this.#makeFiller(loaded)
+    this.#filler = loaded.log === null ? null : this.#makeFiller(loaded.log, loaded.slotSnapshot)
     this.incarnation = source.start
     this.#waiters = new PositionWaiters(options.runtime.timers, () => store.position)
     this.#applier = new Applier({
@@ -121,7 +134,7 @@ export class Generation {
       runtime: options.runtime,
       sliceMs: options.sliceMs,
       logger: options.logger,
-      ...(loaded === null ? {} : { log: loaded.log }),
+      ...(loaded.log === null ? {} : { log: loaded.log }),
       onPosition: (position, changed) => {
         this.#waiters.moved()
         this.#filler?.moved()
@@ -143,6 +156,7 @@ export class Generation {
       tables.map(live => ({ ...live, filler: live.table.residency === null ? null : this.#filler })),
     )
     this.#prober = this.#makeProber()
+    this.comparer = this.#makeComparer(loaded)
   }
 
   /** A new array each time one of them is replaced. */
@@ -187,8 +201,8 @@ export class Generation {
       })
       store.publish(source.start.lsn)
       const isBounded = tables.some(({ table }) => table.residency !== null)
-      const loaded = isBounded ? { log: new CommitLog(slotSnapshot.xmax), slotSnapshot } : null
-      return new Generation(context, decoder, source, store, tables, loaded)
+      const log = isBounded ? new CommitLog(slotSnapshot.xmax) : null
+      return new Generation(context, decoder, source, store, tables, { log, slotSnapshot })
     } catch (error) {
       await source.close()
       throw error
@@ -235,6 +249,7 @@ export class Generation {
     this.#until = until
     this.#applier.start()
     const end = (error: unknown): void => ended.abort(asError(error))
+    this.#end = end
     // A server that shuts down ends idle sessions first.
     this.#context.sessions.onIdleLost = () => this.#prober.suspect()
     const endStream = (error: unknown): void => {
@@ -248,6 +263,7 @@ export class Generation {
       this.#stream(until).catch(endStream),
       this.#prober.run(until).catch(end),
       this.#watch.run(until).catch(end),
+      this.#makeAuditor()?.run(until).catch(end),
     ])
     this.#filler?.end()
     this.#waiters.failAll(asError(until.reason))
@@ -316,8 +332,69 @@ export class Generation {
     this.#prober.nudge(signal)
   }
 
-  #makeFiller({ log, slotSnapshot }: LoadedBounded): Filler {
-    const { options, fallThrough, setup } = this.#context
+  /** Aborts when the stream ends; null while there is none. */
+  get streaming(): AbortSignal | null {
+    return this.#until === null || this.#until.aborted ? null : this.#until
+  }
+
+  /** What was found to differ from PostgreSQL is told, forgotten or read anew. */
+  mend(target: AppliedTable, mismatches: readonly Mismatch[]): void {
+    this.#context.events.onMismatches(target.mapping, mismatches)
+    if (forgetKeys(target.table, mismatches)) return
+    try {
+      this.#watch.differs(target)
+    } catch (error) {
+      this.#end(error)
+    }
+  }
+
+  #makeComparer({ log, slotSnapshot }: Loaded): Comparer {
+    const { options, fallThrough, events } = this.#context
+    return new Comparer({
+      store: this.store,
+      applier: this.#applier,
+      log,
+      slotSnapshot,
+      runtime: options.runtime,
+      sliceMs: options.sliceMs,
+      run: fallThrough,
+      startedAt: () => this.#startedAt,
+      normalise: position => this.#normalise(position),
+      reached: (position, signal) => this.#waiters.wait(position, REACH_TIMEOUT_MS, signal),
+      nudge: () => {
+        if (this.#until !== null) this.#prober.nudge(this.#until)
+      },
+      look: async signal => (await this.#prober.look(signal)) !== null,
+      suspect: () => this.#prober.suspect(),
+      onCompared: (mapping, compared) => events.onCompared(mapping, compared),
+    })
+  }
+
+  /** Null if rows are not to be audited. */
+  #makeAuditor(): Auditor | null {
+    const { options, fallThrough, isBusy } = this.#context
+    const { runtime, logger, auditRowsPerSecond } = options
+    if (auditRowsPerSecond === null) return null
+    return new Auditor({
+      runtime,
+      logger,
+      store: this.store,
+      rowsPerSecond: auditRowsPerSecond,
+      comparer: this.comparer,
+      tables: () => this.tables,
+      run: fallThrough,
+      isBusy,
+      onMismatches: (target, mismatches) => this.mend(target, mismatches),
+    })
+  }
+
+  #normalise(position: Lsn): Lsn {
+    const { walBlockBytes, walSegmentBytes } = this.#context.setup.server
+    return normaliseInsertLsn(position, walBlockBytes, walSegmentBytes)
+  }
+
+  #makeFiller(log: CommitLog, slotSnapshot: SqlSnapshot): Filler {
+    const { options, fallThrough } = this.#context
     return new Filler({
       log,
       slotSnapshot,
@@ -327,8 +404,7 @@ export class Generation {
       position: () => this.store.position,
       visible: () => this.store.visible,
       startedAt: () => this.#startedAt,
-      normalise: position =>
-        normaliseInsertLsn(position, setup.server.walBlockBytes, setup.server.walSegmentBytes),
+      normalise: position => this.#normalise(position),
       nudge: () => {
         if (this.#until !== null) this.#prober.nudge(this.#until)
       },

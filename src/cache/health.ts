@@ -1,3 +1,4 @@
+import type { AuditCounts } from '../audit/report.js'
 import type { CacheError } from '../errors.js'
 
 /**
@@ -18,6 +19,8 @@ export interface TableHealth {
   readonly failed: CacheError | null
   /** What a bounded table has done since it was opened or loaded anew; null for a whole one. */
   readonly bounded: BoundedHealth | null
+  /** Keys that the audit and `verify` have compared with PostgreSQL since the cache was opened, and what came of it. */
+  readonly audit: Readonly<AuditCounts>
 }
 
 export interface BoundedHealth {

@@ -55,6 +55,7 @@ export class Lifecycle {
   readonly #connections: Connections
   readonly #sessions: SessionPool
   readonly #fallThrough: RunQuery
+  readonly #isBusy: () => boolean
   readonly #hooks: LifecycleHooks
   #state: SlotState = initialSlotState
   #lastError: CacheError | null = null
@@ -80,6 +81,7 @@ export class Lifecycle {
     connections: Connections,
     sessions: SessionPool,
     fallThrough: RunQuery,
+    isBusy: () => boolean,
     hooks: LifecycleHooks,
   ) {
     this.#options = options
@@ -87,6 +89,7 @@ export class Lifecycle {
     this.#connections = connections
     this.#sessions = sessions
     this.#fallThrough = fallThrough
+    this.#isBusy = isBusy
     this.#hooks = hooks
     const { durableSlot } = options
     this.#slot = durableSlot === null ? null : { name: durableSlot.name, walSenderPid: null }
@@ -206,6 +209,7 @@ export class Lifecycle {
         session: this.#session,
         sessions: this.#sessions,
         fallThrough: this.#fallThrough,
+        isBusy: this.#isBusy,
         setup,
         slot: this.#slot,
         events: {

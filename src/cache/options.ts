@@ -61,6 +61,8 @@ export interface OpenCacheOptions {
   readonly onUnknown?: 'database' | 'throw'
   /** How long a read of a bounded table that asks PostgreSQL holds the answer back for its commit, in milliseconds; then `onUnknown`. Default 100. */
   readonly fillWaitMs?: number
+  /** Compares so many rows a second, chosen by chance, with PostgreSQL, and mends what differs. Default: off. */
+  readonly audit?: { readonly rowsPerSecond: number }
   /** How many fall-through reads run at once (16, and always fewer than `connections`) and wait (256); one more gets an OverloadedError. */
   readonly databaseGate?: { readonly running?: number; readonly waiting?: number }
   /** Whether to wait until all tables are loaded. Default true. With false, asynchronous reads ask PostgreSQL meanwhile. */
@@ -109,6 +111,8 @@ export interface ResolvedOptions {
   readonly onStale: StalePolicy
   readonly onUnknown: 'database' | 'throw'
   readonly fillWaitMs: number
+  /** Null: no audit. */
+  readonly auditRowsPerSecond: number | null
   readonly gateRunning: number
   readonly gateWaiting: number
   readonly wait: boolean
@@ -146,6 +150,7 @@ const KNOWN: ReadonlySet<string> = new Set([
   'onStale',
   'onUnknown',
   'fillWaitMs',
+  'audit',
   'databaseGate',
   'wait',
   'memory',
@@ -160,17 +165,10 @@ const KNOWN: ReadonlySet<string> = new Set([
   'runtime',
 ])
 
-/** Planned, and refused until they do what they say: an option that is silently without effect is a trap. */
-const NOT_YET: Readonly<Record<string, string>> = {
-  audit: 'the self-audit is not available in this version.',
-}
-
-/** @throws {OptionError} for the first option that is unknown, malformed, or not available in this version. */
+/** @throws {OptionError} for the first option that is unknown or malformed. */
 export function resolveOptions(options: OpenCacheOptions): ResolvedOptions {
-  for (const option of Object.keys(options)) {
-    if (Object.hasOwn(NOT_YET, option)) throw new OptionError(option, NOT_YET[option]!)
+  for (const option of Object.keys(options))
     if (!KNOWN.has(option)) throw new OptionError(option, 'there is no such option of openCache.')
-  }
   const { pool, entities, decoder = 'pgoutput', memory = {} } = options
   const onStale = nested('onStale', options.onStale, ['local', 'asynchronous'])
   const databaseGate = nested('databaseGate', options.databaseGate, ['running', 'waiting'])
@@ -200,6 +198,7 @@ export function resolveOptions(options: OpenCacheOptions): ResolvedOptions {
     ]),
     onUnknown: oneOf('onUnknown', options.onUnknown ?? 'database', ['database', 'throw']),
     fillWaitMs: number('fillWaitMs', options.fillWaitMs, 100, 0, 60_000),
+    auditRowsPerSecond: auditRate(options.audit),
     gateRunning: integer('databaseGate.running', databaseGate.running, 16, 1, 10_000),
     gateWaiting: integer('databaseGate.waiting', databaseGate.waiting, 256, 0, 1_000_000),
     wait: options.wait ?? true,
@@ -234,6 +233,12 @@ function nested<T extends object>(
     if (!known.includes(part as keyof T))
       throw new OptionError(`${option}.${part}`, 'there is no such option.')
   return given
+}
+
+function auditRate(given: OpenCacheOptions['audit']): number | null {
+  if (given === undefined) return null
+  const { rowsPerSecond } = nested('audit', given, ['rowsPerSecond'])
+  return number('audit.rowsPerSecond', rowsPerSecond, Number.NaN, 0.01, 100_000)
 }
 
 /** What is vouched for has to matter: an assumption that the decoder does not need says that something was misunderstood. */

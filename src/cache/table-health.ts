@@ -1,8 +1,9 @@
+import type { AuditCounts } from '../audit/report.js'
 import type { LiveTable } from '../query/live.js'
 import type { BoundedHealth, TableHealth } from './health.js'
 
 /** What an operator wants to see of one table. */
-export function tableHealth(live: LiveTable): TableHealth {
+export function tableHealth(live: LiveTable, audit: AuditCounts): TableHealth {
   const { mapping, table, store } = live
   const { residency } = table
   return {
@@ -12,6 +13,7 @@ export function tableHealth(live: LiveTable): TableHealth {
     decodedRows: table.decoded.size,
     failed: table.failed,
     bounded: boundedHealth(live),
+    audit: { ...audit },
   }
 }
 

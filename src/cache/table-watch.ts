@@ -133,13 +133,26 @@ export class TableWatch {
     // What a bounded table knows would have to be thrown away, and its fills with it: as everything is loaded anew.
     if (mapping.keep !== 'all')
       throw new DivergedError(mapping.name, 'it was changed in a way that the stream does not tell.')
+    this.#close(live, new TableReloadingError(mapping.name))
+  }
+
+  /** The table's rows were found to differ from PostgreSQL's: it is closed and read anew. @throws {DivergedError} if that takes everything's being loaded anew. */
+  differs({ mapping }: AppliedTable): void {
+    const live = this.#tables.find(each => each.mapping.oid === mapping.oid)
+    if (live === undefined || this.#closed.has(mapping.oid)) return
+    if (mapping.keep !== 'all' || !this.#mends)
+      throw new DivergedError(mapping.name, 'its rows in memory were found to differ from PostgreSQL.')
+    this.#close(live, new TableReloadingError(mapping.name, 'was found to differ from PostgreSQL in memory'))
+  }
+
+  #close({ mapping, table }: LiveTable, error: TableReloadingError): void {
+    const { oid } = mapping
     this.#closed.add(oid)
-    const error = new TableReloadingError(mapping.name)
     this.#options.options.logger.warn(error.message)
     const closed = this.#options.closedTable(mapping, error)
     this.#options.applier().setAside(oid, closed)
     this.#replace(mapping, closed)
-    this.#options.store.remove(live.table, error)
+    this.#options.store.remove(table, error)
     this.#reloads.request(mapping)
   }
 

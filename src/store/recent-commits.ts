@@ -14,6 +14,8 @@ interface Commit {
 /** A query under way: what was not certain to be visible when it was sent is kept until it has answered. */
 export interface QueryUnderWay {
   readonly after: number
+  /** How many commits were visible here when it was sent. */
+  readonly sent: number
 }
 
 /**
@@ -45,7 +47,7 @@ export class RecentCommits {
 
   /** A query is about to be sent; `answered` has to be told. */
   sending(): QueryUnderWay {
-    const query = { after: this.#confirmed }
+    const query = { after: this.#confirmed, sent: this.#before + this.#commits.length }
     this.#underWay.add(query)
     return query
   }
@@ -73,6 +75,16 @@ export class RecentCommits {
     const sees = (xid: number): boolean => snapshot.sees(snapshot.widen(xid))
     if (this.#forgotten !== null && !isBefore(snapshot.widen(this.#forgotten), snapshot)) return true
     return this.#commits.some(({ xid, tables }) => tables.includes(table) && !sees(xid))
+  }
+
+  /** The same of the commits that were visible here when the query was sent. */
+  wasAheadOf({ sent }: QueryUnderWay, snapshot: SqlSnapshot, table: TableStore): boolean {
+    if (this.#forgotten !== null && !isBefore(snapshot.widen(this.#forgotten), snapshot)) return true
+    for (let at = 0; at < sent - this.#before; at++) {
+      const { xid, tables } = this.#commits[at]!
+      if (tables.includes(table) && !snapshot.sees(snapshot.widen(xid))) return true
+    }
+    return false
   }
 
   #prune(): void {

@@ -48,6 +48,12 @@ export interface WriteObserver {
   failed(error: CacheError): void
 }
 
+/** Told of each change of the table, by whom. */
+export interface TouchObserver {
+  changed(old: TupleView | null, row: TupleView | null, order: Int32Array, xid: number): void
+  emptied(xid: number): void
+}
+
 /** A decoded row's key in a table's `decoded`: the number for an integer key, else the text, several joined by NUL. */
 export type DecodedKey = string | number
 
@@ -66,6 +72,8 @@ export class TableStore {
   readonly residency: Residency | null
   /** Set while somebody follows the table's changes. */
   observer: WriteObserver | null = null
+  /** Set while somebody compares the table with PostgreSQL. */
+  touches: TouchObserver | null = null
   readonly #bounded: BoundedWrites | null
   readonly #memory: MemoryAccount
   readonly #readers: Readers
@@ -200,6 +208,11 @@ export class TableStore {
     return this.#chains.find(key.bytes, 0, key.length)
   }
 
+  /** The same for a key's bytes, as a record begins with them. */
+  findBytes(key: Uint8Array): RowId {
+    return this.#chains.find(key, 0, key.length)
+  }
+
   /** The record of this row that a reader of state `at` sees; NONE if it sees no row. */
   recordAt(row: RowId, at: CommitSeq): Address {
     const record = this.#chains.versionAt(this.#chains.rows.head(row), at)
@@ -282,6 +295,22 @@ export class TableStore {
     const { slab } = this.#chains
     this.format.read(slab.page(record), slab.dataStart(record), view)
     return slab.has(record, ASCII)
+  }
+
+  /** The decoded row that readers get instead of decoding this record; undefined if there is none. */
+  decodedOf(record: Address): object | undefined {
+    return this.#chains.slab.has(record, DECODED) ? this.decoded.peek(this.#decodedKey(record)) : undefined
+  }
+
+  /** A copy of the key under which a reader of state `at` finds this row or, in a bounded table, its absence; null if there is none. */
+  keyAt(row: RowId, at: CommitSeq): Buffer | null {
+    const { slab } = this.#chains
+    const record = this.#chains.versionAt(this.#chains.rows.head(row), at)
+    if (record === NONE || slab.has(record, UNKNOWN)) return null
+    if (this.residency === null && !this.#isAlive(record, at)) return null
+    const page = slab.page(record)
+    const start = slab.dataStart(record)
+    return Buffer.from(page.subarray(start, this.format.keyEnd(page, start)))
   }
 
   /** A copy of the record's values, for whoever keeps them longer than the record lives. */

@@ -6,9 +6,8 @@ import { resolveOptions } from '../../src/cache/options.js'
 import { decoders } from '../../src/decode/index.js'
 import { declarationOf } from '../../src/mapping/declared.js'
 import { defineTable, type OpenCacheOptions, setupSql } from '../../src/index.js'
-import { membersOf, parse } from './interfaces.js'
+import { membersOf } from './interfaces.js'
 import { rowsByName, section } from './markdown.js'
-import ts from 'typescript'
 
 const OPTIONS = 'src/cache/options.ts'
 const DECLARATION = 'src/mapping/declaration.ts'
@@ -43,23 +42,6 @@ test.each(documents)('a default in %s is what openCache takes where nothing is g
   }
   expect(given).toBeGreaterThan(8)
   expect(onProgress).toBeTypeOf('function')
-})
-
-test('the refused options are those that the code refuses by name', () => {
-  const refused = new Set<string>()
-  ts.forEachChild(parse(OPTIONS), function visit(node) {
-    if (ts.isVariableDeclaration(node) && node.name.getText() === 'NOT_YET') {
-      const { properties } = node.initializer as ts.ObjectLiteralExpression
-      for (const { name } of properties) refused.add(name!.getText())
-    } else ts.forEachChild(node, visit)
-  })
-  const documented = [...rowsByName(section('docs/options.md', 'Refused in this version')).keys()]
-  expect(documented.sort()).toEqual([...refused].sort())
-  for (const option of refused) {
-    const options = { pool: new pg.Pool(), entities: [users], [option]: 1 } as unknown as OpenCacheOptions
-    expect(() => resolveOptions(options)).toThrow(`Option "${option}": `)
-    expect(section('README.md', 'Options')).toContain(`\`${option}\``)
-  }
 })
 
 test.each(documents)('%s lists the decoders that there are', (path, heading) => {
