@@ -44,8 +44,10 @@ export function meansLost(error: unknown): boolean {
 
 /** Whether PostgreSQL itself sent it. */
 export function isServerError(error: unknown): error is Error & { readonly code: string } {
+  // A cause, which need not be there.
+  if (!(error instanceof Error)) return false
   const { severity, code } = error as { severity?: unknown; code?: unknown }
-  return error instanceof Error && typeof severity === 'string' && typeof code === 'string'
+  return typeof severity === 'string' && typeof code === 'string'
 }
 
 function said(cause: Error): string {
