@@ -6,7 +6,7 @@ import { ChangeFeed } from '../feed/feed.js'
 import { FreshnessGates, type OnTurn } from '../freshness/gates.js'
 import { type LogPages, positionColumns, readPosition, ServerPosition } from '../freshness/server-position.js'
 import { parseTimelineHistory, type TimelineHistory } from '../freshness/timeline.js'
-import { type Incarnation, type LogPosition, TokenCodec } from '../freshness/token.js'
+import { type LogPosition, TokenCodec } from '../freshness/token.js'
 import { DatabaseReader, type RunQuery } from '../query/database.js'
 import { DatabaseGate } from '../query/gate.js'
 import type { LiveTable } from '../query/live.js'
@@ -299,15 +299,7 @@ export class CacheCore {
     if (generation === this.#live) {
       this.#gates.prove(askedMs)
       this.#waits.moved()
-    } else if (this.#mayTakeOver(generation)) this.#takeOver(generation, askedMs)
-  }
-
-  /** Within one history a reader must not go back: the new generation has to have come as far as the old one. */
-  #mayTakeOver({ incarnation, store }: Generation): boolean {
-    const old = this.#live
-    return (
-      old === null || !isSameHistory(old.incarnation, incarnation) || store.position >= old.store.position
-    )
+    } else this.#takeOver(generation, askedMs)
   }
 
   /** All tables change hands in one synchronous run: nobody sees some of the old and some of the new. */
@@ -315,7 +307,10 @@ export class CacheCore {
     const old = this.#live
     const isFirst = old === null
     this.#live = generation
-    if (old !== null && !isSameHistory(old.incarnation, generation.incarnation)) this.#waits.historyChanged()
+    if (old !== null && isOtherHistory(old, generation)) {
+      this.#options.logger.warn('The server has another history than the one that memory has shown so far.')
+      this.#waits.historyChanged()
+    }
     for (const live of generation.tables) this.#entries.get(live.mapping.declaration)!.facade.follow(live)
     this.#gates.restart(provenMs)
     if (!isFirst) {
@@ -504,8 +499,13 @@ function positionOf({ incarnation, store }: Generation): LogPosition {
   return { systemId, timeline, lsn: store.position }
 }
 
-function isSameHistory(a: Incarnation, b: Incarnation): boolean {
-  return a.systemId === b.systemId && a.timeline === b.timeline
+/**
+ * Whether commits that the old generation has shown may not be in the new one, which has been proven. Within one history that can't be: a proof has come as
+ * far as the server's log, and that further than any stream of it. A log that ends earlier is that of a server that was put back.
+ */
+function isOtherHistory(old: Generation, proven: Generation): boolean {
+  const [a, b] = [old.incarnation, proven.incarnation]
+  return a.systemId !== b.systemId || a.timeline !== b.timeline || proven.store.position < old.store.position
 }
 
 /** One session is left for the probes: reads that wait for somebody's lock must not make all of memory stale. */

@@ -1,6 +1,11 @@
 import { once } from 'node:events'
 import { type AddressInfo, connect, createServer, type Socket } from 'node:net'
 
+interface Address {
+  readonly host: string
+  readonly port: number
+}
+
 /** A TCP proxy before a server, for connections that break in ways that a server can't bring about. */
 export interface TcpProxy extends AsyncDisposable {
   /** `url` with the proxy's address. */
@@ -9,22 +14,32 @@ export interface TcpProxy extends AsyncDisposable {
   forsake(): void
   /** From now on nothing goes either way, on no connection, and no side is told: what a router does that has lost its memory. */
   blackHole(): void
+  /** From now on new connections are ended at once. */
+  refuse(): void
   /** New connections work again; those from before never will. */
   mend(): void
+  /** New connections go to another server. */
+  leadTo(server: Address): void
 }
 
 /** Starts a proxy on a free port, before the server at `host` and `port`. */
-export async function startProxy({ host, port }: { host: string; port: number }): Promise<TcpProxy> {
+export async function startProxy({ host, port }: Address): Promise<TcpProxy> {
+  let target: Address = { host, port }
   const near = new Set<Socket>()
   const far = new Set<Socket>()
   const pairs = new Set<readonly [Socket, Socket]>()
   let isHole = false
+  let isShut = false
   const swallow = ([client, server]: readonly [Socket, Socket]): void => {
     client.unpipe(server).resume()
     server.unpipe(client).resume()
   }
   const listener = createServer(client => {
-    const server = connect(port, host)
+    if (isShut) {
+      client.destroy()
+      return
+    }
+    const server = connect(target.port, target.host)
     const pair = [client, server] as const
     pairs.add(pair)
     near.add(client)
@@ -62,8 +77,15 @@ export async function startProxy({ host, port }: { host: string; port: number })
       isHole = true
       for (const pair of pairs) swallow(pair)
     },
+    refuse() {
+      isShut = true
+    },
     mend() {
       isHole = false
+      isShut = false
+    },
+    leadTo(server) {
+      target = server
     },
     async [Symbol.asyncDispose]() {
       listener.close()
