@@ -4,7 +4,8 @@ import { parseArgs } from 'node:util'
 import type { DecoderName } from '../src/decode/index.js'
 import { type Major, type PostgresOptions, serverFor, startPostgres } from '../test/support/postgres.js'
 import { decoderNames, notCarriedBy, oddities, type Oddity } from './decoders.js'
-import { scenarios } from './scenarios.js'
+import { failureText, runDeterministic } from './deterministic/scenario.js'
+import { scenarios, scriptedScenarios } from './scenarios.js'
 
 const MAJORS: readonly number[] = [14, 15, 16, 17, 18]
 
@@ -13,11 +14,17 @@ const help = `Usage: npm run simulate -- [options]
   --scenario NAME   ${Object.entries(scenarios)
     .map(([name, { summary }]) => `${name.padEnd(8)} ${summary}`)
     .join('\n                    ')}
+                    Without a server, and the same event for event for the same seed:
+                    ${Object.entries(scriptedScenarios)
+                      .map(([name, { summary }]) => `${name.padEnd(13)} ${summary}`)
+                      .join('\n                    ')}
   --seed N          decides everything that is random; printed, so that a run can be repeated
   --steps N         ${Object.entries(scenarios)
     .map(([name, { unit, defaultSteps }]) => `${name}: ${unit} (${defaultSteps})`)
     .join(', ')}
-  --decoder NAME    ${decoderNames.join(', ')} (pgoutput)
+  --histories N     of the scenarios without a server, for each decoder (${scriptedScenarios['deterministic']!.defaultSteps})
+  --from N          begins with history N of the seed
+  --decoder NAME    ${decoderNames.join(', ')} (pgoutput); without a server also all
   --portable        the same history for every decoder: without ${oddities.join(', ')}.
                     Then changesHash is the same too. Otherwise, only what the decoder itself can't carry is left out
   --major N         Postgres ${MAJORS[0]} to ${MAJORS.at(-1)}; an embedded server of its own
@@ -43,13 +50,26 @@ interface Command {
   readonly json: boolean
 }
 
-function readCommand(args: readonly string[]): Command | 'help' {
+/** What is asked of a scenario without a server. */
+interface ScriptedCommand {
+  readonly kind: 'scripted'
+  readonly scenario: string
+  readonly seed: number
+  readonly histories: number
+  readonly from: number
+  readonly decoders: readonly DecoderName[]
+  readonly json: boolean
+}
+
+function readCommand(args: readonly string[]): Command | ScriptedCommand | 'help' {
   const { values } = parseArgs({
     args: [...args],
     options: {
       scenario: { type: 'string', default: 'history' },
       seed: { type: 'string' },
       steps: { type: 'string' },
+      histories: { type: 'string' },
+      from: { type: 'string' },
       decoder: { type: 'string', default: 'pgoutput' },
       portable: { type: 'boolean', default: false },
       major: { type: 'string' },
@@ -60,8 +80,27 @@ function readCommand(args: readonly string[]): Command | 'help' {
   })
   if (values.help) return 'help'
   const { scenario, decoder, portable, break: broken, json } = values
+  const seed = values.seed === undefined ? randomInt(2 ** 32) : wholeNumber('--seed', values.seed)
+  const scripted = scriptedScenarios[scenario]
+  if (scripted !== undefined) {
+    if (decoder !== 'all' && !isDecoder(decoder))
+      throw new UsageError(`--decoder is one of ${decoderNames.join(', ')}, all.`)
+    const histories = values.histories ?? values.steps
+    return {
+      kind: 'scripted',
+      scenario,
+      seed,
+      histories: histories === undefined ? scripted.defaultSteps : wholeNumber('--histories', histories),
+      from: values.from === undefined ? 0 : wholeNumber('--from', values.from),
+      decoders: decoder === 'all' ? decoderNames : [decoder],
+      json,
+    }
+  }
   const known = scenarios[scenario]
-  if (known === undefined) throw new UsageError(`--scenario is one of ${Object.keys(scenarios).join(', ')}.`)
+  if (known === undefined)
+    throw new UsageError(
+      `--scenario is one of ${[...Object.keys(scenarios), ...Object.keys(scriptedScenarios)].join(', ')}.`,
+    )
   if (!isDecoder(decoder)) throw new UsageError(`--decoder is one of ${decoderNames.join(', ')}.`)
   if (broken !== undefined && known.breaks?.includes(broken) !== true)
     throw new UsageError(`--break is one of ${known.breaks?.join(', ') ?? 'none'} for this scenario.`)
@@ -73,7 +112,7 @@ function readCommand(args: readonly string[]): Command | 'help' {
     leaveOut: !known.isOdd ? [] : portable ? oddities : notCarriedBy(decoder),
     json,
     server: serverOf(decoder, values.major),
-    seed: values.seed === undefined ? randomInt(2 ** 32) : wholeNumber('--seed', values.seed),
+    seed,
     steps: values.steps === undefined ? known.defaultSteps : wholeNumber('--steps', values.steps),
   }
 }
@@ -133,6 +172,36 @@ async function run(command: Command): Promise<void> {
   if (json) console.log(JSON.stringify(report))
 }
 
+/** Everything but the cache is a script: no server is started. */
+async function runScripted({
+  scenario,
+  seed,
+  histories,
+  from,
+  decoders,
+  json,
+}: ScriptedCommand): Promise<void> {
+  const { mode } = scriptedScenarios[scenario]!
+  console.log(`${decoders.join(', ')}, ${scenario}: ${histories} histories each, seed ${seed}`)
+  const startedAt = performance.now()
+  const { report, failure } = await runDeterministic({
+    seed,
+    histories,
+    from,
+    decoders,
+    mode,
+    onProgress: line => console.log(`  ${line}`),
+  })
+  if (failure !== undefined) {
+    console.error(`MISMATCH with seed ${seed}, ${failure.decoder}. ${failureText(failure, seed, mode)}`)
+    process.exitCode = 1
+  }
+  const seconds = ((performance.now() - startedAt) / 1000).toFixed(1)
+  const counts = Object.entries(report).map(([name, value]) => `${name} ${textOf(value)}`)
+  console.log(`${failure === undefined ? 'Equal' : 'NOT equal'} after ${seconds} s: ${counts.join(', ')}`)
+  if (json) console.log(JSON.stringify(report))
+}
+
 function textOf(value: unknown): string {
   if (Array.isArray(value)) return value.length === 0 ? 'nothing' : value.join(' and ')
   return typeof value === 'object' ? JSON.stringify(value) : String(value)
@@ -141,6 +210,7 @@ function textOf(value: unknown): string {
 try {
   const command = readCommand(process.argv.slice(2))
   if (command === 'help') console.log(help)
+  else if ('kind' in command) await runScripted(command)
   else await run(command)
 } catch (error) {
   if (!isUsageError(error)) throw error

@@ -3,6 +3,7 @@ import { runAudit } from './audit.js'
 import { breaks } from './bounded/breaks.js'
 import { runBounded } from './bounded/run.js'
 import type { DecoderName } from '../src/decode/index.js'
+import type { Mode } from './deterministic/plan.js'
 import { openCacheSubject } from './cache-subject.js'
 import type { Oddity } from './decoders.js'
 import { runGiant } from './giant.js'
@@ -45,6 +46,29 @@ export interface Scenario {
   /** What can be broken on purpose, to see that it is found. */
   readonly breaks?: readonly string[]
   run(options: ScenarioOptions): Promise<ScenarioOutcome>
+}
+
+/** One that needs no server: everything but the cache is a script. */
+export interface ScriptedScenario {
+  readonly summary: string
+  readonly unit: string
+  readonly defaultSteps: number
+  readonly mode: Mode
+}
+
+export const scriptedScenarios: Readonly<Record<string, ScriptedScenario>> = {
+  deterministic: {
+    summary: 'the whole cache over a scripted PostgreSQL and a virtual clock: everything goes wrong',
+    unit: 'histories',
+    defaultSteps: 100,
+    mode: 'swarm',
+  },
+  'every-frame': {
+    summary: 'the same, and the stream is cut after every frame of the history',
+    unit: 'histories',
+    defaultSteps: 100,
+    mode: 'every frame',
+  },
 }
 
 export const scenarios: Readonly<Record<string, Scenario>> = {

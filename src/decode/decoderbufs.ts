@@ -36,9 +36,18 @@ const NAMES_MAX = 65_536
 
 /** Loads what reads protobuf: whoever takes another decoder needs none of it. */
 export async function loadDecoderbufs(): Promise<DecoderFactory> {
-  const { description, Reader } = await loadDescription()
-  return context => new DecoderbufsDecoder(context, description, Reader)
+  loading ??= loadDescription()
+  try {
+    const { description, Reader } = await loading
+    return context => new DecoderbufsDecoder(context, description, Reader)
+  } catch (error) {
+    loading = undefined
+    throw error
+  }
 }
+
+/** Read once for the whole process, however often tables are loaded anew. */
+let loading: ReturnType<typeof loadDescription> | undefined
 
 /**
  * Debezium's decoderbufs: a protobuf message per change, without positions.

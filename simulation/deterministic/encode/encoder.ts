@@ -1,0 +1,32 @@
+import type { DecoderName } from '../../../src/decode/index.js'
+import type { Position } from '../server/log.js'
+import type { Committed } from '../server/transaction.js'
+import { DecoderbufsEncoder } from './decoderbufs.js'
+import { PgoutputEncoder } from './pgoutput.js'
+import { Wal2jsonEncoder } from './wal2json.js'
+
+/** One XLogData message: what its header says, and its payload. */
+export interface Frame {
+  readonly at: Position
+  readonly payload: Buffer
+}
+
+/** An output plugin: what it writes for a commit. It belongs to one stream, since plugins remember what they have announced. */
+export interface Encoder {
+  frames(transaction: Committed): Iterable<Frame>
+}
+
+export function encoderOf(
+  plugin: DecoderName,
+  major: number,
+  isPublished: (oid: number) => boolean,
+): Encoder {
+  switch (plugin) {
+    case 'pgoutput':
+      return new PgoutputEncoder(major, isPublished)
+    case 'wal2json':
+      return new Wal2jsonEncoder()
+    case 'decoderbufs':
+      return new DecoderbufsEncoder()
+  }
+}

@@ -1,0 +1,71 @@
+import type { Random } from '../random.js'
+import { FatalServerError, ServerError } from './server/server-error.js'
+
+/** Faults that strike when something happens: each at the place in the script that it concerns. */
+export const CHANCE_FAULTS = [
+  'walsender lingers',
+  'cut inside a frame',
+  'split packets',
+  'no walsender left',
+  'no connection left',
+  'connection ends while it is made',
+  'statement fails',
+  'session ends in a statement',
+  'session ends in a COPY',
+] as const
+
+/** Faults that come at any time, by themselves. */
+export const TIMED_FAULTS = [] as const
+
+export type TimedFault = (typeof TIMED_FAULTS)[number]
+
+/** What happens by itself, and is counted. */
+export const COUNTED = [
+  'cut after a frame',
+  'slot waits for writers',
+  'wal_sender_timeout',
+  'backpressure',
+] as const
+
+export type FaultName = (typeof CHANCE_FAULTS)[number] | (typeof COUNTED)[number]
+
+/** Which faults a run has, and how often each has struck. */
+export class Faults {
+  readonly counts: Partial<Record<FaultName, number>> = {}
+  readonly #random: Random
+  readonly #enabled: ReadonlySet<FaultName>
+  #isActive = true
+
+  constructor(random: Random, enabled: Iterable<FaultName>) {
+    this.#random = random
+    this.#enabled = new Set(enabled)
+  }
+
+  /** No more of them. */
+  stop(): void {
+    this.#isActive = false
+  }
+
+  /** Whether this fault strikes here and now. */
+  strikes(name: FaultName, chance: number): boolean {
+    if (!this.#isActive || !this.#enabled.has(name) || !this.#random.chance(chance)) return false
+    this.count(name)
+    return true
+  }
+
+  count(name: FaultName): void {
+    this.counts[name] = (this.counts[name] ?? 0) + 1
+  }
+
+  /** @throws what the server answers instead. */
+  beforeStatement(_name: string): void {
+    if (this.strikes('statement fails', 0.02)) throw new ServerError('53200', 'out of memory')
+    if (this.strikes('session ends in a statement', 0.02))
+      throw new FatalServerError('57P01', 'terminating connection due to administrator command')
+  }
+
+  beforeCopyChunk(): void {
+    if (this.strikes('session ends in a COPY', 0.05))
+      throw new FatalServerError('57P01', 'terminating connection due to administrator command')
+  }
+}

@@ -1,0 +1,304 @@
+import pg from 'pg'
+import { type Cache, openCache } from '../../src/index.js'
+import { type DecoderName, decoders } from '../../src/decode/index.js'
+import { Random } from '../random.js'
+import { Coverage } from './coverage.js'
+import { type FaultName, Faults, type TimedFault } from './faults.js'
+import { balanceRows, type Mix, rowOf } from './generate.js'
+import { isRefusal, MismatchError, Oracle } from './oracle.js'
+import { Reader } from './readers.js'
+import { Scheduler } from './scheduler.js'
+import { bank, cash, type Declaration, declarationOf, type TableSpec } from './schema.js'
+import type { Script, WriterScript } from './script.js'
+import { Cutter } from './server/cutter.js'
+import { PostgresModel } from './server/model.js'
+import type { Latency } from './server/network.js'
+import { ScriptedServer } from './server/server.js'
+import { WriterSession } from './server/writes.js'
+import { Trace } from './trace.js'
+import { Writer } from './writers.js'
+
+/** Everything that decides a history. */
+export interface HistoryOptions {
+  readonly seed: number
+  readonly decoder: DecoderName
+  readonly mix: Mix
+  readonly script: Script
+  readonly chanceFaults: readonly FaultName[]
+  readonly timedFaults: readonly TimedFault[]
+  /** Between two faults that come by themselves, at most. */
+  readonly faultPauseMs: number
+  readonly major: number
+  readonly isDurable: boolean
+  readonly cutsEveryFrame: boolean
+  readonly latency: Latency
+  readonly chunkFrames: number
+  readonly readPauseMs: number
+  readonly maxStalenessMs: number
+  readonly walSenderTimeoutMs: number
+  /** What a look at the clock costs. */
+  readonly lookMs: number
+  /** How many notes of what happened are kept. */
+  readonly traceLines?: number
+}
+
+export interface HistoryResult {
+  readonly hash: string
+  readonly failure: Error | undefined
+  readonly coverage: Coverage
+  readonly faults: Readonly<Record<string, number>>
+  readonly refused: Readonly<Record<string, number>>
+  readonly answered: number
+  readonly cuts: number
+  readonly loads: number
+  readonly virtualMs: number
+  readonly events: number
+  readonly lines: readonly string[]
+}
+
+const BALANCE = 1000
+/** With all faults on, in virtual time. */
+const TURMOIL_MS = 3_600_000
+/** Once the faults have stopped, memory has to be fresh and equal within this. */
+const CALM_MS = 120_000
+/** Attempts to open the cache. */
+const OPENINGS_MAX = 50
+
+/** Runs one history. The same options give the same trace, event for event. */
+export async function runHistory(options: HistoryOptions): Promise<HistoryResult> {
+  // What has to be read from disk is read before: nothing real may happen in between.
+  await decoders[options.decoder].load()
+  return new History(options).run()
+}
+
+class History {
+  readonly #options: HistoryOptions
+  readonly #random: Random
+  readonly #trace: Trace
+  readonly #scheduler: Scheduler
+  readonly #faults: Faults
+  readonly #coverage = new Coverage()
+  readonly #model: PostgresModel
+  readonly #server: ScriptedServer
+  readonly #cutter: Cutter
+  #failure: Error | undefined
+  #loads = 0
+  #reader: Reader | undefined
+
+  constructor(options: HistoryOptions) {
+    const { seed, chanceFaults, major, latency, chunkFrames, walSenderTimeoutMs } = options
+    this.#options = options
+    this.#random = new Random(seed)
+    this.#trace = new Trace(options.traceLines ?? 0)
+    this.#scheduler = new Scheduler(this.#random.fork(1), this.#trace)
+    this.#faults = new Faults(this.#random.fork(2), chanceFaults)
+    this.#cutter = new Cutter(options.cutsEveryFrame)
+    const { clock } = this.#scheduler
+    this.#model = new PostgresModel({ random: this.#random.fork(3), major, wallMs: () => clock.wallMs() })
+    this.#server = new ScriptedServer({
+      scheduler: this.#scheduler,
+      random: this.#random.fork(4),
+      trace: this.#trace,
+      faults: this.#faults,
+      coverage: this.#coverage,
+      model: this.#model,
+      cutter: this.#cutter,
+      latency,
+      chunkFrames,
+      walSenderTimeoutMs,
+    })
+  }
+
+  async run(): Promise<HistoryResult> {
+    this.#firstRows()
+    const pool = new pg.Pool()
+    try {
+      await this.#live(pool)
+    } catch (error) {
+      this.#fail(error)
+    }
+    const { hash, lines } = this.#trace
+    return {
+      hash,
+      failure: this.#failure ?? this.#server.failure ?? undefined,
+      coverage: this.#coverage,
+      faults: this.#faults.counts,
+      refused: this.#reader?.refused ?? {},
+      answered: this.#reader?.answered ?? 0,
+      cuts: this.#cutter.cuts,
+      loads: this.#loads,
+      virtualMs: this.#scheduler.nowMs,
+      events: this.#scheduler.events,
+      lines,
+    }
+  }
+
+  #fail(error: unknown): void {
+    this.#failure ??= error instanceof Error ? error : new Error(String(error))
+  }
+
+  get #isOver(): boolean {
+    return this.#failure !== undefined || this.#server.failure !== null
+  }
+
+  async #live(pool: pg.Pool): Promise<void> {
+    const { mix, script, lookMs } = this.#options
+    const declarations = new Map(mix.tables.map(spec => [spec, declarationOf(spec)] as const))
+    const oracle = new Oracle(this.#model, this.#coverage, declarations)
+    const scheduler = this.#scheduler
+    scheduler.lookMs = lookMs
+    const writerOf = (each: WriterScript): Writer =>
+      new Writer(
+        {
+          scheduler,
+          model: this.#model,
+          coverage: this.#coverage,
+          isUp: () => this.#server.down === null,
+          standbyMissing: () => false,
+          onAcknowledged: commit => oracle.acknowledged(commit),
+        },
+        each,
+      )
+    // One writes while everything is loaded; the others' commits are the stream's.
+    const [first, ...others] = script.writers
+    const writers = others.slice(0, 1).map(writerOf)
+    const cache = await this.#opened(pool, [...declarations.values()])
+    if (cache === null) return
+    writers.push(writerOf(first!), ...others.slice(1).map(writerOf))
+    const reader = new Reader({
+      cache,
+      scheduler,
+      random: this.#random.fork(5),
+      oracle,
+      tables: mix.tables,
+      declarations,
+      maxStalenessMs: this.#options.maxStalenessMs,
+      balance: this.#balance,
+      pauseMs: this.#options.readPauseMs,
+      onFailure: error => this.#fail(error),
+    })
+    this.#reader = reader
+    this.#server.onArrived = () => reader.arrived()
+    const isCaughtUp = (): boolean => this.#isCaughtUp(cache, oracle)
+    const areDone = (): boolean => writers.every(({ isDone }) => isDone)
+    await scheduler.run(() => this.#isOver || (areDone() && isCaughtUp()), scheduler.nowMs + TURMOIL_MS)
+    await this.#calm(cache, reader, oracle, () => areDone() && isCaughtUp() && cache.staleness() < 2_000)
+    await this.#close(cache)
+  }
+
+  /** The faults have stopped: memory has to become equal and fresh, and soon. */
+  async #calm(cache: Cache, reader: Reader, oracle: Oracle, isFresh: () => boolean): Promise<void> {
+    const scheduler = this.#scheduler
+    this.#faults.stop()
+    this.#cutter.stop()
+    const isCalm = await scheduler.run(() => this.#isOver || isFresh(), scheduler.nowMs + CALM_MS)
+    if (this.#isOver) return
+    if (!isCalm)
+      throw new MismatchError(
+        `${CALM_MS} ms after the last fault, memory is still not fresh: ${JSON.stringify(cache.health(), null, 1).slice(0, 600)}`,
+      )
+    reader.stop()
+    await scheduler.run(() => this.#isOver || reader.isIdle, scheduler.nowMs + CALM_MS)
+    if (this.#isOver) return
+    const place = oracle.place(cache)
+    for (const spec of this.#options.mix.tables)
+      if (spec.maxRows === null) oracle.checkTable(spec, cache, place)
+  }
+
+  async #close(cache: Cache): Promise<void> {
+    let isClosed = false
+    const closing = cache.close().then(() => {
+      isClosed = true
+    })
+    await this.#scheduler.run(() => isClosed, this.#scheduler.nowMs + CALM_MS)
+    if (!isClosed) throw new MismatchError('close() does not come to an end.')
+    await closing
+    if (!this.#isOver) this.#checkLeftovers('close()')
+  }
+
+  #checkLeftovers(who: string): void {
+    const { sessions, slots } = this.#server
+    if (sessions.size > 0 || slots.byName.size > 0)
+      throw new MismatchError(`${who} has left ${sessions.size} sessions and ${slots.byName.size} slots.`)
+  }
+
+  /** Whoever is refused at the start tries again, as what starts an application does. */
+  async #opened(pool: pg.Pool, entities: Declaration[]): Promise<Cache | null> {
+    for (let attempt = 1; ; attempt++) {
+      const { cache, error } = await this.#attempt(pool, entities)
+      if (cache !== null || this.#isOver) return cache
+      if (attempt >= OPENINGS_MAX || !isRefusal(error)) throw error
+      this.#checkLeftovers('A start that failed')
+      this.#note(`opening again: ${error.code}`)
+    }
+  }
+
+  async #attempt(pool: pg.Pool, entities: Declaration[]): Promise<{ cache: Cache | null; error: unknown }> {
+    const { decoder, isDurable, maxStalenessMs } = this.#options
+    const { clock, timers } = this.#scheduler
+    const random = this.#random.fork(6)
+    const note = (message: string): void => this.#note(message)
+    const ended: { cache: Cache | null; error: unknown; isSettled: boolean } = {
+      cache: null,
+      error: null,
+      isSettled: false,
+    }
+    openCache({
+      pool,
+      entities,
+      decoder,
+      maxStaleness: maxStalenessMs,
+      slot: isDurable ? { durable: true, name: 'walcache_sim' } : { temporary: true },
+      runtime: { clock, timers, random: () => random.uint32() / 2 ** 32, connections: this.#server },
+      logger: { debug: note, info: note, warn: note, error: note },
+    })
+      .then(opened => {
+        ended.cache = opened
+      })
+      .catch((error: unknown) => {
+        ended.error = error
+      })
+      .finally(() => {
+        ended.isSettled = true
+      })
+    const scheduler = this.#scheduler
+    const isOpen = await scheduler.run(() => ended.isSettled || this.#isOver, scheduler.nowMs + TURMOIL_MS)
+    if (!isOpen) throw new MismatchError('openCache() does not come to an end.')
+    return ended
+  }
+
+  #note(message: string): void {
+    if (message.startsWith('Loaded')) this.#loads++
+    this.#trace.event(this.#scheduler.nowMs, 'log', () => message)
+    this.#trace.text(message)
+  }
+
+  /** How far the newest commit is: what is visible has all of it. */
+  #isCaughtUp(cache: Cache, oracle: Oracle): boolean {
+    const { timeline, lsn } = oracle.place(cache)
+    return timeline === this.#model.timeline && lsn >= this.#model.truth.newest
+  }
+
+  get #balance(): number {
+    return 2 * balanceRows(this.#options.mix) * BALANCE
+  }
+
+  /** What is there before anybody looks. */
+  #firstRows(): void {
+    const { mix } = this.#options
+    const random = this.#random.fork(7)
+    const session = new WriterSession(this.#model)
+    for (const spec of mix.tables)
+      for (const texts of firstRowsOf(random, mix, spec)) session.insert(spec, texts)
+    const transaction = session.release()!
+    this.#model.commit(transaction)
+    this.#model.flush()
+    this.#model.makeVisible(transaction)
+  }
+}
+
+function firstRowsOf(random: Random, mix: Mix, spec: TableSpec): (readonly (string | null)[])[] {
+  if (spec === cash || spec === bank)
+    return Array.from({ length: balanceRows(mix) }, (_, i) => [String(i + 1), String(BALANCE)])
+  return Array.from({ length: Math.ceil(mix.keys / 2) }, () => rowOf(random, mix, spec))
+}

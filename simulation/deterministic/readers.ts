@@ -1,0 +1,219 @@
+import { type Cache, type Snapshot, type SnapshotTable, type Table } from '../../src/index.js'
+import type { Random } from '../random.js'
+import type { Scheduler } from './scheduler.js'
+import { bank, cash, propertiesOf, type Row, type TableSpec } from './schema.js'
+import { type Declarations, isRefusal, MismatchError, type Oracle, placeOf } from './oracle.js'
+
+export interface ReaderContext {
+  readonly cache: Cache
+  readonly scheduler: Scheduler
+  readonly random: Random
+  readonly oracle: Oracle
+  readonly tables: readonly TableSpec[]
+  readonly declarations: Declarations
+  readonly maxStalenessMs: number
+  /** What the balanced tables come to. */
+  readonly balance: number
+  /** Between two reads. */
+  readonly pauseMs: number
+  readonly onFailure: (error: Error) => void
+}
+
+const KINDS = { get: 30, table: 8, snapshot: 6, bounded: 30, token: 4 }
+const PATIENCE_MAX = 1_000
+/** How long a snapshot is held, at most. */
+const HELD_MS = 300
+
+/** Reads all the time, in every way, and has each answer checked. */
+export class Reader {
+  readonly #context: ReaderContext
+  #isStopped = false
+  #isLooking = false
+  /** Whoever is refused comes back later. */
+  #patience = 1
+  /** Reads that the cache refused, by their error's code. */
+  readonly refused: Record<string, number> = {}
+  answered = 0
+  /** Reads that are under way. */
+  #pending = 0
+
+  constructor(context: ReaderContext) {
+    this.#context = context
+    this.#later()
+  }
+
+  stop(): void {
+    this.#isStopped = true
+  }
+
+  get isIdle(): boolean {
+    return this.#pending === 0
+  }
+
+  #later(): void {
+    const { scheduler, random, pauseMs } = this.#context
+    scheduler.after((random.below(1000) / 1000) * pauseMs * this.#patience, () => {
+      if (this.#isStopped) return
+      this.#read()
+      this.#later()
+    })
+  }
+
+  /** Something has arrived: what it changed is looked at soon. */
+  arrived(): void {
+    this.#patience = 1
+    if (this.#isStopped || this.#isLooking) return
+    this.#isLooking = true
+    this.#context.scheduler.after(0, () => {
+      this.#isLooking = false
+      if (!this.#isStopped) this.#read()
+    })
+  }
+
+  #read(): void {
+    const { random, tables } = this.#context
+    const kind = random.weighted(KINDS)
+    const whole = tables.filter(({ maxRows }) => maxRows === null)
+    const bounded = tables.filter(({ maxRows }) => maxRows !== null)
+    switch (kind) {
+      case 'get':
+        this.#try(() => this.#get(random.pick(whole)))
+        return
+      case 'table':
+        this.#try(() => this.#table(random.pick(whole)))
+        return
+      case 'snapshot':
+        this.#try(() => this.#snapshot(whole, bounded))
+        return
+      case 'bounded':
+        if (bounded.length > 0) this.#begin(() => this.#bounded(random.pick(bounded)))
+        return
+      case 'token':
+        this.#begin(() => this.#token(random.pick(whole)))
+    }
+  }
+
+  #try(read: () => void): void {
+    try {
+      read()
+      this.answered++
+    } catch (error) {
+      this.#refusedOrWrong(error)
+    }
+  }
+
+  #begin(read: () => Promise<void>): void {
+    this.#pending++
+    read()
+      .then(() => {
+        this.answered++
+      })
+      .catch((error: unknown) => this.#refusedOrWrong(error))
+      .finally(() => {
+        this.#pending--
+      })
+  }
+
+  #refusedOrWrong(error: unknown): void {
+    this.#patience = Math.min(this.#patience * 2, PATIENCE_MAX)
+    if (isRefusal(error)) this.refused[error.code] = (this.refused[error.code] ?? 0) + 1
+    else this.#context.onFailure(error instanceof Error ? error : new Error(String(error)))
+  }
+
+  #get(spec: TableSpec): void {
+    const { cache, oracle, scheduler, maxStalenessMs } = this.#context
+    const key = this.#someKey(spec)
+    const found = this.#of(cache, spec).local.get(propertiesOf(spec, key))
+    const place = oracle.place(cache)
+    oracle.checkRow(spec, key, found, place)
+    oracle.checkAge(place, scheduler.nowMs, maxStalenessMs)
+  }
+
+  #table(spec: TableSpec): void {
+    const { cache, oracle } = this.#context
+    oracle.checkTable(spec, cache, oracle.place(cache))
+    this.#checkBalance(cache)
+  }
+
+  #checkBalance(from: Cache | Snapshot): void {
+    const { oracle, tables, balance } = this.#context
+    if (tables.includes(cash)) oracle.checkBalance([cash, bank], from, balance)
+  }
+
+  /** The same state at once, and whenever it is looked at again. */
+  #snapshot(whole: readonly TableSpec[], bounded: readonly TableSpec[]): void {
+    const { cache, random, scheduler, oracle } = this.#context
+    const snapshot = cache.snapshot()
+    const place = placeOf(snapshot.position)
+    const look = (): void => {
+      for (const spec of whole) oracle.checkTable(spec, snapshot, place)
+      this.#checkBalance(snapshot)
+    }
+    try {
+      look()
+    } catch (error) {
+      snapshot.close()
+      throw error
+    }
+    for (const spec of bounded)
+      this.#begin(async () => {
+        const key = this.#someKey(spec)
+        const found = await this.#of(snapshot, spec).findUnique({ where: propertiesOf(spec, key) })
+        oracle.checkRow(spec, key, found, place)
+      })
+    this.#pending++
+    scheduler.after(random.below(HELD_MS), () => {
+      this.#pending--
+      this.#try(look)
+      snapshot.close()
+    })
+  }
+
+  /** In the way that waits for a commit: so the answer is that of a visible one. */
+  async #bounded(spec: TableSpec): Promise<void> {
+    const { cache, oracle, random } = this.#context
+    const table = this.#of(cache, spec)
+    const from = oracle.place(cache)
+    const key = this.#someKey(spec)
+    if (random.chance(0.05)) {
+      table.evict(propertiesOf(spec, key))
+      return
+    }
+    const found = await table.findUnique({
+      where: propertiesOf(spec, key),
+      onUnknown: 'throw',
+      onStale: 'serve',
+    })
+    oracle.checkBetween(spec, key, found, from, oracle.place(cache))
+  }
+
+  /** A token of now: whatever is read with it shows everything that was acknowledged before. */
+  async #token(spec: TableSpec): Promise<void> {
+    const { cache, oracle, scheduler } = this.#context
+    const askedMs = scheduler.nowMs
+    const token = await cache.token()
+    const key = this.#someKey(spec)
+    await cache.waitFor(token, { timeoutMs: 500 })
+    const found = this.#of(cache, spec).local.get(propertiesOf(spec, key))
+    const place = oracle.place(cache)
+    const { timeline, lsn } = placeOf(token)
+    if (place.timeline === timeline && place.lsn < lsn)
+      throw new MismatchError(`waitFor has resolved at ${place.lsn}, before its token's ${lsn}.`)
+    oracle.checkRow(spec, key, found, place)
+    oracle.checkAge(place, askedMs, 0)
+  }
+
+  #of(from: Cache, spec: TableSpec): Table<Row>
+  #of(from: Cache | Snapshot, spec: TableSpec): SnapshotTable<Row>
+  #of(from: Cache | Snapshot, spec: TableSpec): SnapshotTable<Row> {
+    return from.table(this.#context.declarations.get(spec)!)
+  }
+
+  /** Mostly of a row that is there, or was. */
+  #someKey(spec: TableSpec): string {
+    const { random, oracle, cache } = this.#context
+    const keys = oracle.truth(placeOf(cache.position))?.keys(spec) ?? []
+    if (keys.length > 0 && random.chance(0.95)) return random.pick(keys)
+    return spec.key.map(at => (spec.columns[at]!.type === 'text' ? 'nobody' : '999999')).join('\u001f')
+  }
+}

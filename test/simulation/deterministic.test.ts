@@ -1,0 +1,29 @@
+import { expect, test } from 'vitest'
+import { runDeterministic } from '../../simulation/deterministic/scenario.js'
+
+const decoders = ['pgoutput', 'wal2json', 'decoderbufs'] as const
+const seed = Number(process.env['SEED'] ?? 1)
+
+test('the stream is cut after every frame of a history, whatever the decoder, and every read is true', async () => {
+  const { report, failure } = await runDeterministic({ seed, histories: 4, decoders, mode: 'every frame' })
+  expect(failure?.error, `seed ${seed}, history ${failure?.index}, ${failure?.decoder}`).toBeUndefined()
+  expect(report).toMatchObject({ histories: 12, mismatches: 0 })
+  expect(report.framesMin).toBeGreaterThanOrEqual(60)
+  expect(report.transactionsMin).toBeGreaterThanOrEqual(6)
+  expect(report.cuts).toBeGreaterThanOrEqual(12 * 60)
+}, 120_000)
+
+test('everything goes wrong, and every read is true', async () => {
+  const { report, failure } = await runDeterministic({ seed, histories: 6, decoders, mode: 'swarm' })
+  expect(failure?.error, `seed ${seed}, history ${failure?.index}, ${failure?.decoder}`).toBeUndefined()
+  expect(report).toMatchObject({ histories: 18, mismatches: 0 })
+  expect(report.comparisons).toBeGreaterThan(1_000)
+}, 120_000)
+
+test('the same seed is the same, event for event', async () => {
+  const run = () => runDeterministic({ seed: 7, histories: 2, decoders, mode: 'swarm' })
+  const [one, other] = [await run(), await run()]
+  expect(one.report).toEqual(other.report)
+  const another = await runDeterministic({ seed: 8, histories: 2, decoders, mode: 'swarm' })
+  expect(another.report.traceHash).not.toBe(one.report.traceHash)
+}, 120_000)
