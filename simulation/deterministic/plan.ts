@@ -31,7 +31,7 @@ export function plan(seed: number, index: number, decoder: DecoderName, mode: Mo
   const isCut = mode === 'every frame'
   const mix: Mix = {
     writers: random.between(isCut ? 2 : 1, 4),
-    transactions: isCut ? random.between(11, 14) : random.between(6, 10),
+    transactions: isCut ? random.between(15, 18) : random.between(6, 10),
     stepsMax: random.between(3, isCut ? 5 : 12),
     keys: random.between(6, 40),
     tables: tablesFor(random),
