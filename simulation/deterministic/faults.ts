@@ -12,6 +12,7 @@ export const CHANCE_FAULTS = [
   'statement fails',
   'session ends in a statement',
   'session ends in a COPY',
+  'others are loading',
 ] as const
 
 /** Faults that come at any time, by themselves. */

@@ -210,6 +210,8 @@ function tableFacts({ name, oid, columns, key, identity }: TableSpec): object {
       codePointOrder: true,
       enumLabels: null,
       foldsAscii: false,
+      hasArrayType: true,
+      compositeType: null,
       selectable: true,
     })),
     primaryKey,

@@ -3,6 +3,9 @@ import { ClientSession } from './client-session.js'
 import { copy } from './read-statements.js'
 import type { ScriptedServer } from './server.js'
 
+/** Rows that arrive together. */
+const ROWS_AT_ONCE_MAX = 50
+
 /** A session that answers SQL, as the cache has it. */
 export class ScriptedQuery implements QueryConnection {
   readonly #session: ClientSession
@@ -23,14 +26,11 @@ export class ScriptedQuery implements QueryConnection {
     let isComplete = false
     try {
       const lines = await session.request(backend => copy(backend, sql))
-      const bytes = Buffer.from(lines.join(''))
-      // Chunks end in the middle of rows.
-      for (let at = 0; at < bytes.length; ) {
-        const size = server.random.between(1, Math.max(1, Math.min(bytes.length - at, 4096)))
-        const end = at + size
+      for (let at = 0; at < lines.length; ) {
+        const end = at + server.random.between(1, ROWS_AT_ONCE_MAX)
         yield await session.request(() => {
           server.faults.beforeCopyChunk()
-          return bytes.subarray(at, end)
+          return Buffer.concat(lines.slice(at, end).map(copyData))
         })
         at = end
       }
@@ -43,4 +43,14 @@ export class ScriptedQuery implements QueryConnection {
   close(): Promise<void> {
     return this.#session.close()
   }
+}
+
+/** A row as a message of its own: its tag, a length that counts itself and the row, the row. */
+function copyData(line: string): Buffer {
+  const row = Buffer.from(line)
+  const message = Buffer.alloc(5 + row.length)
+  message.write('d')
+  message.writeUInt32BE(4 + row.length, 1)
+  row.copy(message, 5)
+  return message
 }

@@ -77,6 +77,14 @@ export const slotStatements: readonly Statement[] = [
     answer: ({ server }) => [row('start time', { started: server.model.startedAt })],
   },
   {
+    name: 'turn to load',
+    text: /^SELECT CASE (?:WHEN pg_try_advisory_lock\(\d+, \d\) THEN \d )+END AS place$/,
+    answer: ({ server }) => [
+      row('turn to load', { place: server.faults.strikes('others are loading', 0.3) ? null : '0' }),
+    ],
+  },
+  { name: 'end of the turn', text: /^SELECT pg_advisory_unlock_all\(\)$/, answer: () => [] },
+  {
     name: 'newest transaction',
     text: /^select pg_snapshot_xmax\(pg_current_snapshot\(\)\) as xmax$/,
     answer: ({ snapshot }) => [row('newest transaction', { xmax: String(snapshot.xmax) })],
