@@ -354,6 +354,7 @@ describe('a fast shutdown of the server', () => {
     const waited = said('checkpoint starting: shutdown') - said('received fast shutdown request')
     expect(log).toContain('database system is shut down')
     await server.start()
+    console.log(`The server waited ${waited} ms for its sessions to end.`)
     return waited
   }
 
@@ -378,6 +379,22 @@ describe('a fast shutdown of the server', () => {
     await isLoading
     expect(await shutdownWaits()).toBeLessThan(PROMPT_MS)
     await cache.ready()
+    expect(cache.table(accounts).local.size).toBe(299_001 + ACCOUNTS)
+  })
+
+  test('does not wait for a cache that loads anew', async () => {
+    const db = await bank()
+    await db.query(`insert into accounts select i, 0, 0 from generate_series(1000, 300000) i`)
+    let loading: (() => void) | null = null
+    await using cache = await openBank(db, { onProgress: ({ rows }) => rows > 0 && loading?.() })
+    const isLoading = new Promise<void>(resolve => {
+      loading = resolve
+    })
+    await cutStream(db)
+    await isLoading
+    expect(await shutdownWaits()).toBeLessThan(PROMPT_MS)
+    const { reconnects } = cache.health()
+    await until(() => cache.health().reconnects >= reconnects && cache.state === 'live', 'it streams again')
     expect(cache.table(accounts).local.size).toBe(299_001 + ACCOUNTS)
   })
 

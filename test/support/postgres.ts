@@ -36,6 +36,8 @@ export interface PostgresOptions {
   settings?: Readonly<Record<string, string | number>>
   /** More arguments of initdb, such as `--locale-provider=icu`; later ones win. */
   initdbArgs?: readonly string[]
+  /** A standby of this server, which has to be stopped: a copy of its data, which goes on as a standby once it is started. */
+  standbyOf?: PostgresServer
   /** Receives the server's log as it is written. */
   log?: (text: string) => void
   /** Make wal2json and decoderbufs loadable. Major 15 only; throws with the reason when they can't be had. */
@@ -98,7 +100,8 @@ export async function startPostgres(options: PostgresOptions = {}): Promise<Post
   const decoders = options.withDecoders === true ? await decodersFor(major, user) : undefined
   const server = new EmbeddedServer(major, user, binaries, decoders, options)
   try {
-    await server.initialise(options.initdbArgs ?? [])
+    if (options.standbyOf === undefined) await server.initialise(options.initdbArgs ?? [])
+    else await server.copy(options.standbyOf)
     await server.startOnFreePort()
   } catch (error) {
     await server[Symbol.asyncDispose]()
@@ -236,6 +239,14 @@ class EmbeddedServer implements PostgresServer {
     }
   }
 
+  /** Takes the data of a stopped server, to follow that one. */
+  async copy(primary: PostgresServer): Promise<void> {
+    if (primary.pid !== undefined) throw new Error('The server is running: stop it before copying it.')
+    const options = { ...this.user, env: this.#environment, cwd: this.#folder }
+    await promisify(execFile)('cp', ['-R', '-p', primary.dataDirectory, this.dataDirectory], options)
+    await promisify(execFile)('touch', [join(this.dataDirectory, 'standby.signal')], options)
+  }
+
   async startOnFreePort(): Promise<void> {
     for (let attempt = 1; ; attempt++) {
       this.#port = await freePort()
@@ -307,6 +318,10 @@ class EmbeddedServer implements PostgresServer {
     const settings: Record<string, string | number> = {
       ...defaultSettings,
       ...(this.decoderFiles && { dynamic_library_path: `$libdir:${this.decoderFiles.plugins}` }),
+      ...(this.options.standbyOf && {
+        primary_conninfo: `host=${HOST} port=${this.options.standbyOf.port} user=postgres dbname=postgres`,
+        hot_standby_feedback: 'on',
+      }),
       ...this.options.settings,
       port: this.#port,
       listen_addresses: HOST,
