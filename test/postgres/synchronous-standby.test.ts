@@ -88,3 +88,33 @@ test('a server that would take the cache for a standby is refused, before and wh
     await standbys(db, '')
   }
 }, 90_000)
+
+test('while commits wait for a standby that is not there, memory is shown to be fresh and tokens are reached', async () => {
+  shows('I33')
+  const db = await given()
+  await using cache = await openCache({ pool: poolOf(db.url), entities: [rows], maxStaleness: 1_500 })
+  const writer = await db.connect()
+  await db.query('set synchronous_commit = local')
+  // What is not waited for stays unflushed until somebody asks.
+  await db.query(`alter system set wal_writer_delay = '10s'`)
+  await standbys(db, 'nosuch')
+  const hanging = writer.query('insert into rows values (2, 0)')
+  try {
+    await db.query('set synchronous_commit = off')
+    for (let n = 1; n <= 5; n++) {
+      await db.query('update rows set n = $1 where id = 1', [n])
+      await cache.waitFor(await cache.token(), { timeoutMs: 20_000 })
+      expect((await cache.table(rows).findUnique(one))?.n).toBe(n)
+    }
+    const askedMs = performance.now()
+    await until(
+      () => cache.staleness() < performance.now() - askedMs,
+      'a proof that began meanwhile has come',
+    )
+  } finally {
+    await db.query('set synchronous_commit = local')
+    await db.query('alter system reset wal_writer_delay')
+    await standbys(db, '')
+  }
+  await hanging
+}, 60_000)

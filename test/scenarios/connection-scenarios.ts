@@ -41,7 +41,6 @@ export const connectionScenarios = {
   C10: {
     what: 'the server is shut down while the event loop stands still',
     right: 'it waits for no longer than the stall lasts, and stops cleanly',
-    open: 'no test yet',
   },
   C11: {
     what: 'another process uses the slot',
@@ -63,12 +62,10 @@ export const connectionScenarios = {
   C16: {
     what: 'a burst of log takes the slot from a cache that keeps up',
     right: 'as for any lost slot; memory never goes back, and ends equal to the table',
-    open: 'no test yet',
   },
   C17: {
     what: 'others write much, and the published tables nothing',
     right: 'the slot confirms what passes by, so that the server keeps no log for it',
-    open: 'no test yet',
   },
   C18: { what: 'all replication slots are in use', right: 'a SetupError that names the setting' },
   C19: {
@@ -105,7 +102,6 @@ export const connectionScenarios = {
   C29: {
     what: 'the server is a standby',
     right: 'refused by name; once it is promoted the cache opens',
-    open: 'no test yet',
   },
   C30: {
     what: 'a transaction is open while the slot is to be made',
@@ -115,11 +111,10 @@ export const connectionScenarios = {
     what: 'the cache is closed while it connects, loads or loads anew',
     right: 'close() resolves; no slot, timer, session or socket is left',
   },
-  C37: { what: 'the process is killed', right: 'its slot goes with it', open: 'no test yet' },
+  C37: { what: 'the process is killed', right: 'its slot goes with it' },
   C38: {
     what: 'wal_level is lowered after a cache was in use',
     right: 'no slot is left that would keep the server from starting',
-    open: 'no test yet',
   },
   C39: {
     what: 'behind the same address there is another database cluster',
