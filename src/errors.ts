@@ -27,6 +27,7 @@ export type NotLocalReason =
   | 'loading'
   | 'stale'
   | 'unknown key'
+  | 'unknown value'
   | 'request scope'
   | 'type'
   | 'collation'

@@ -2,7 +2,7 @@ import type { Applier } from '../apply/applier.js'
 import type { AppliedTable } from '../apply/binding.js'
 import type { CommitLog } from '../apply/commit-log.js'
 import { idOf } from '../apply/fill-image.js'
-import { blocksSql, type FillReply, fillSql, readReply, type Statement } from '../apply/fill-sql.js'
+import { blocksSql, type FillReply, keysSql, readReply, type Statement } from '../apply/fill-sql.js'
 import type { Lsn } from '../change/lsn.js'
 import type { SqlSnapshot } from '../change/sql-snapshot.js'
 import type { TableMapping } from '../mapping/mapping.js'
@@ -237,7 +237,7 @@ function withExcluded(first: Compared, keys: readonly SampledKey[]): Compared {
 function statementOf(mapping: TableMapping, format: RecordFormat, question: Question): Statement {
   if (question.kind === 'blocks') return blocksSql(mapping, question.from, question.to)
   const keys = question.keys.map(({ key }) => key)
-  return fillSql(mapping, format, keys)
+  return keysSql(mapping, format, keys)
 }
 
 function keysOf(question: Question, { rows }: FillReply): readonly SampledKey[] {

@@ -195,7 +195,11 @@ export class TableStore {
 
   /** Whether there are no versions but those that a reader of state `at`, the visible one, sees: then each entry of an index is one row of its. */
   isSettledAt(at: CommitSeq): boolean {
-    return at === this.#readers.visible && this.#chains.slab.records === this.#sizes.at(at)
+    return (
+      this.residency === null &&
+      at === this.#readers.visible &&
+      this.#chains.slab.records === this.#sizes.at(at)
+    )
   }
 
   /** How many rows a reader of state `at` sees. */
@@ -570,6 +574,7 @@ export class TableStore {
 
   /** A snapshot was released: what it held back may be pruned. */
   released(): void {
+    this.residency?.released()
     this.#pruner.released()
   }
 

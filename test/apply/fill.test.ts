@@ -386,7 +386,7 @@ describe('a fill', () => {
     await table.asked[0]!.fail(Object.assign(new Error('no'), { code: '57014' }))
     expect(await answer).toBeInstanceOf(DatabaseReadError)
     expect(table.local(1)).toBe('unknown')
-    expect(table.filler.keysUnderWay).toBe(0)
+    expect(table.filler.underWay).toBe(0)
     const again = await begun(table, 1)
     await table.asked[1]!.reply({ snapshot: '9:9:', position: 0x100 })
     expect(await again.answer).toBeNull()
