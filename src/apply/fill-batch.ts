@@ -1,6 +1,6 @@
 import type { Xid8 } from '../change/xid.js'
 import type { CommitSeq } from '../store/address.js'
-import type { PackedRow } from '../store/residency.js'
+import type { PackedRow } from '../store/packed-row.js'
 import type { AppliedTable } from './binding.js'
 import type { CommitLog, LogEntry } from './commit-log.js'
 import type { FillRules } from './fill-rules.js'

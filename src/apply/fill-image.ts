@@ -1,6 +1,6 @@
 import { TEXT, TupleView } from '../change/change.js'
 import type { RecordFormat } from '../store/record.js'
-import type { PackedRow } from '../store/residency.js'
+import type { PackedRow } from '../store/packed-row.js'
 import type { TableStore } from '../store/table.js'
 import type { LogEntry } from './commit-log.js'
 

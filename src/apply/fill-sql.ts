@@ -10,7 +10,7 @@ import { anyOf } from '../sql/comparison.js'
 import { quoteIdentifier, quoteQualified } from '../sql/quote.js'
 import type { GroupValue } from '../store/group-index.js'
 import type { RecordFormat } from '../store/record.js'
-import type { PackedRow } from '../store/residency.js'
+import type { PackedRow } from '../store/packed-row.js'
 import { idOf } from './fill-image.js'
 
 /** What one query found, and as of when. */

@@ -1,5 +1,5 @@
 import type { GroupIndex } from '../store/group-index.js'
-import type { PackedRow } from '../store/residency.js'
+import type { PackedRow } from '../store/packed-row.js'
 import type { CommitLog, LogEntry } from './commit-log.js'
 import { FillBatch, type Kept, type Merged } from './fill-batch.js'
 import type { AppliedTable } from './binding.js'

@@ -1,7 +1,7 @@
 import { TupleView } from '../change/change.js'
 import { type GroupValue, hasValue } from '../store/group-index.js'
 import type { RecordFormat } from '../store/record.js'
-import type { PackedRow } from '../store/residency.js'
+import type { PackedRow } from '../store/packed-row.js'
 import { ASK_AGAIN, type Merged } from './fill-batch.js'
 import { fillIn, idOf } from './fill-image.js'
 import type { FilledRow } from './fill-sql.js'

@@ -1,5 +1,5 @@
 import type { Xid8 } from '../change/xid.js'
-import type { PackedRow } from '../store/residency.js'
+import type { PackedRow } from '../store/packed-row.js'
 import type { CommitLog, LogEntry } from './commit-log.js'
 import { ASK_AGAIN, FillBatch, type Kept, type Merged } from './fill-batch.js'
 import { mergeCommits } from './fill-image.js'

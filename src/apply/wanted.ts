@@ -3,8 +3,7 @@ import { asError } from '../errors.js'
 import type { Timers } from '../runtime.js'
 import type { CommitSeq } from '../store/address.js'
 import type { GroupValue } from '../store/group-index.js'
-import type { PackedRow } from '../store/residency.js'
-import type { FillBatch } from './fill-batch.js'
+import type { PackedRow } from '../store/packed-row.js'
 
 /** The fill did not come to an end in time, or at all: ask PostgreSQL itself. */
 export class FillLateError extends Error {}
@@ -33,10 +32,19 @@ interface Waiter {
   readonly settle: (answer: FillAnswer | null, error: Error | null) => void
 }
 
+/** The query that asks for it. */
+interface Asking {
+  readonly isSent: boolean
+  /** Null until it is answered. */
+  readonly reply: object | null
+  readonly wanted: ReadonlyMap<string, Wanted>
+  abort(error: Error): void
+}
+
 /** One thing that is asked for, and all who wait for it. */
 export abstract class Wanted {
   /** Null while it waits to be asked for again. */
-  batch: FillBatch | null = null
+  batch: Asking | null = null
   attempts = 0
   /** Forgotten on purpose meanwhile: the answer is not kept. */
   isCancelled = false

@@ -1,5 +1,5 @@
 import { TupleView } from '../change/change.js'
-import type { PackedRow } from '../store/residency.js'
+import type { PackedRow } from '../store/packed-row.js'
 import type { TableStore } from '../store/table.js'
 import { type ColumnTypes, compile, TRUE } from './predicate.js'
 import type { Projections } from './projection.js'

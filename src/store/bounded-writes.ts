@@ -2,7 +2,8 @@ import type { TupleView } from '../change/change.js'
 import { MemoryLimitError } from '../errors.js'
 import type { Address, CommitSeq } from './address.js'
 import type { RecordFormat } from './record.js'
-import type { PackedRow, Residency } from './residency.js'
+import type { PackedRow } from './packed-row.js'
+import type { Residency } from './residency.js'
 
 /** How a table writes, as far as its own changes go. */
 export interface TableWriter {

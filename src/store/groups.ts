@@ -19,7 +19,7 @@ import type { StoredIndex } from './index/table-indexes.js'
 import type { Readers } from './readers.js'
 import type { Bounds } from './recency.js'
 import type { RecordFormat } from './record.js'
-import type { Installed, PackedRow } from './residency.js'
+import type { Installed, PackedRow } from './packed-row.js'
 import { TOMBSTONE } from './slab.js'
 import type { Truncations } from './truncations.js'
 

@@ -4,27 +4,12 @@ import { type EvictEvent, evictChannel } from '../observe.js'
 import { type Address, type CommitSeq, NONE, type RowId } from './address.js'
 import type { Chains } from './chains.js'
 import { Groups } from './groups.js'
+import type { Installed, PackedRow } from './packed-row.js'
 import type { Readers } from './readers.js'
 import { type Bounds, type Left, Recency } from './recency.js'
 import type { KeyBuffer, RecordFormat } from './record.js'
 import { ASCII, LISTED, TOMBSTONE, UNKNOWN } from './slab.js'
 import type { Truncations } from './truncations.js'
-
-/** A copy of a row's values, in the order of a record. */
-export interface PackedRow {
-  readonly bytes: Buffer
-  readonly ascii: boolean
-}
-
-/** What became of a row, or of its absence, that was read from PostgreSQL. */
-export type Installed =
-  | 'installed'
-  /** Known already: what memory says is as true, and may be newer. */
-  | 'known'
-  /** The transaction in progress has written it. */
-  | 'pending'
-  /** Too large to be kept. */
-  | 'bypassed'
 
 /** What a bounded table has done, counted since the generation began. */
 export interface ResidencyCounts {
