@@ -39,7 +39,7 @@ export interface ComparerOptions {
   readonly store: Store
   readonly applier: Pick<Applier, 'touch'>
   /** The recent commits on bounded tables; null if there are none. */
-  readonly log: CommitLog | null
+  readonly log: () => CommitLog | null
   /** What the slot's own snapshot saw: more than others do, as long as a commit waits for a standby. */
   readonly slotSnapshot: SqlSnapshot
   readonly runtime: Pick<Runtime, 'clock' | 'timers'>
@@ -132,8 +132,9 @@ export class Comparer {
     signal: AbortSignal,
     onRow: ((row: RowId) => void) | undefined,
   ): Promise<Compared> {
-    const { store, applier, log, reached, normalise } = this.#options
+    const { store, applier, reached, normalise } = this.#options
     const { table } = target
+    const log = this.#options.log()
     throwIfFailed(table)
     const underWay = store.recent.sending()
     const hold = table.residency === null ? null : log!.hold()

@@ -26,7 +26,7 @@ import { isServerError } from '../wire/connect-errors.js'
 import { Generation, type GenerationEvents } from './generation.js'
 import type { ResolvedOptions } from './options.js'
 import { Poison } from './poison.js'
-import { prepare, type Setup } from './setup.js'
+import { type GrowingSetup, prepare, type Setup } from './setup.js'
 import { SlotKeeper } from './slot-keeper.js'
 import { START_RETRY_MS } from './start-retry.js'
 
@@ -199,7 +199,8 @@ export class Lifecycle {
 
   async #loaded(known: Setup | null, signal: AbortSignal): Promise<Generation> {
     const found = known ?? (await prepare(this.#options, this.#session, this.#sessions, signal, this.#setup))
-    const setup = this.#withoutPoisoned(found)
+    const fit = this.#withoutPoisoned(found)
+    const setup: GrowingSetup = { ...fit, mappings: [...fit.mappings] }
     this.#hooks.beforeLoad(setup)
     this.#turn({ kind: 'opened' })
     const generation = await Generation.load(
