@@ -13,6 +13,7 @@ import {
   StaleError,
 } from '../src/index.js'
 import { createDatabase, type PostgresServer } from '../test/support/postgres.js'
+import { percentiles, type Percentiles } from './percentiles.js'
 import { Random } from './random.js'
 
 export interface ReconnectOptions {
@@ -43,9 +44,8 @@ export interface ReconnectResult {
   readonly refused: number
   /** Looks that showed part of a transaction, or an older state than the look before. */
   readonly wrong: number
-  /** From the server's accepting connections until memory was shown to be current, in milliseconds: the median and the longest. */
-  readonly freshMedianMs: number
-  readonly freshMaxMs: number
+  /** From the server's accepting connections until memory was shown to be current. */
+  readonly fresh: Percentiles
 }
 
 const ACCOUNTS = 20
@@ -112,7 +112,6 @@ export async function runReconnect(options: ReconnectOptions): Promise<Reconnect
     await nextTurn()
     const { wrong, ...watched } = await reader.stop()
     const local = cache.table(ledger).local
-    freshMs.sort((a, b) => a - b)
     return {
       kills,
       crashes,
@@ -123,8 +122,7 @@ export async function runReconnect(options: ReconnectOptions): Promise<Reconnect
       differing: await differing(cache, pool),
       ...watched,
       wrong,
-      freshMedianMs: Math.round(freshMs[freshMs.length >> 1] ?? 0),
-      freshMaxMs: Math.round(freshMs.at(-1) ?? 0),
+      fresh: percentiles(freshMs),
     }
   } finally {
     await pool.end()

@@ -213,8 +213,8 @@ async function runReconnects({ server, seed, steps }: ScenarioOptions): Promise<
       .map(count => `${slot} slot: ${result[count]} ${count}`),
   )
   if (durable.loads > 1) problems.push(`durable slot: loaded ${durable.loads} times`)
-  if (durable.freshMaxMs > FRESH_AGAIN_MS)
-    problems.push(`durable slot: fresh again after ${durable.freshMaxMs} ms`)
+  if (durable.fresh.maxMs > FRESH_AGAIN_MS)
+    problems.push(`durable slot: fresh again after ${durable.fresh.maxMs} ms`)
   return {
     report: { seed, durable, temporary },
     failure: problems.length === 0 ? undefined : problems.join('; '),

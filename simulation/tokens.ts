@@ -7,6 +7,7 @@ import { once } from 'node:events'
 import { join } from 'node:path'
 import pg from 'pg'
 import type { DecoderName } from '../src/decode/index.js'
+import { percentiles, type Percentiles } from './percentiles.js'
 import type { Answer, Order } from './token-server.js'
 
 export interface TokensOptions {
@@ -16,13 +17,10 @@ export interface TokensOptions {
   readonly decoder: DecoderName
 }
 
-export interface TokensResult {
+/** With how long the reading process waited for the token. */
+export interface TokensResult extends Percentiles {
   readonly situation: Situation
   readonly stale: number
-  /** How long the reading process waited for the token. */
-  readonly p50Ms: number
-  readonly p99Ms: number
-  readonly maxMs: number
 }
 
 /**
@@ -133,11 +131,4 @@ class Server implements AsyncDisposable {
     this.#process.disconnect()
     await ended
   }
-}
-
-function percentiles(waits: number[]): Pick<TokensResult, 'p50Ms' | 'p99Ms' | 'maxMs'> {
-  const sorted = waits.toSorted((a, b) => a - b)
-  const at = (share: number): number =>
-    Number((sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * share))] ?? 0).toFixed(3))
-  return { p50Ms: at(0.5), p99Ms: at(0.99), maxMs: at(1) }
 }
