@@ -1,7 +1,9 @@
-import { setImmediate as nextTurn } from 'node:timers/promises'
+import { setImmediate as nextTurn, setTimeout as sleep } from 'node:timers/promises'
 import type { DecoderName } from '../src/decode/index.js'
 import {
   type Cache,
+  CacheError,
+  type DurableSlotOptions,
   defineTable,
   type KeyValue,
   type LocalReads,
@@ -15,18 +17,21 @@ import { assumptionsFor } from './decoders.js'
 import type { Subject, SubjectOptions } from './subject.js'
 import type { Row, SimulatedTable } from './tables.js'
 
-const CATCH_UP_MS = 20_000
+/** After the last fault: then it has to show what the database has. */
+const CATCH_UP_MS = 60_000
+const TRY_AGAIN_MS = 50
 /** Longer than any simulation: snapshots are kept over many commits. */
 const SNAPSHOT_MAX_AGE_MS = 3_600_000
 
 export interface CacheSubjectOptions extends SubjectOptions {
   /** What it can't carry, the history is not to have. */
   readonly decoder: DecoderName
+  readonly slot?: DurableSlotOptions
 }
 
 /** The cache as the subject, fed by the database's own change stream. */
 export async function openCacheSubject(options: CacheSubjectOptions): Promise<Subject> {
-  const { databaseUrl, tables, decoder } = options
+  const { databaseUrl, tables, decoder, slot } = options
   const declared = new Map(tables.map(table => [table, declare(table)]))
   const pool = openPool(databaseUrl, 2)
   let cache: Cache
@@ -36,6 +41,7 @@ export async function openCacheSubject(options: CacheSubjectOptions): Promise<Su
       entities: [...declared.values()],
       decoder,
       ...assumptionsFor(decoder),
+      ...(slot && { slot }),
       snapshotMaxAgeMs: SNAPSHOT_MAX_AGE_MS,
       // What is shown has to be right however slow the machine is; how old it is, other tests ask.
       onStale: { local: 'serve' },
@@ -57,7 +63,7 @@ export async function openCacheSubject(options: CacheSubjectOptions): Promise<Su
   )
   return {
     async catchUp() {
-      await cache.waitFor(await cache.token(), { timeoutMs: CATCH_UP_MS })
+      await persist(async () => cache.waitFor(await cache.token(), { timeoutMs: CATCH_UP_MS }))
       // Readers of changes get what is visible before the event loop turns.
       await nextTurn()
       for (const replica of replicas.values()) replica.settle()
@@ -68,10 +74,24 @@ export async function openCacheSubject(options: CacheSubjectOptions): Promise<Su
       const snapshot = cache.snapshot()
       return { view: viewOf(snapshot), [Symbol.dispose]: () => snapshot.close() }
     },
+    refuses: error => error instanceof CacheError,
     async [Symbol.asyncDispose]() {
       await cache.close()
       await pool.end()
     },
+  }
+}
+
+/** Tries until it succeeds or has been refused for too long. */
+async function persist(work: () => Promise<void>): Promise<void> {
+  const deadline = performance.now() + CATCH_UP_MS
+  for (;;) {
+    try {
+      return await work()
+    } catch (error) {
+      if (!(error instanceof CacheError) || performance.now() > deadline) throw error
+      await sleep(TRY_AGAIN_MS)
+    }
   }
 }
 

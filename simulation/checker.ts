@@ -16,6 +16,8 @@ const ABSENT_KEYS = 25
  */
 export class Checker implements Disposable {
   readonly comparison = new Comparison()
+  /** Looks that the subject has refused to answer. */
+  refused = 0
   /** The states that the subject may show next, oldest first. */
   #candidates: State[]
   readonly #kept: {
@@ -38,20 +40,36 @@ export class Checker implements Disposable {
     this.#candidates.push(this.model.committed)
   }
 
-  /** While transactions are open: the first difference to every state that could be shown, undefined if one fits. */
+  /** While transactions are open: the first difference to every state that could be shown, undefined if one fits, or if the subject refuses to say. */
   look(): Difference | undefined {
-    const snapshot = this.subject.snapshot()
-    const shown = this.#candidates.findIndex(
-      state => this.comparison.difference(state, snapshot.view, 'on the way') === undefined,
-    )
-    if (shown === -1) {
-      using _ = snapshot
-      const nearest = this.comparison.difference(this.model.committed, snapshot.view, 'on the way')
-      return { ...nearest!, where: 'on the way: a state after no commit; compared with the newest' }
+    return this.#unlessRefused(() => {
+      const snapshot = this.subject.snapshot()
+      try {
+        const shown = this.#candidates.findIndex(
+          state => this.comparison.difference(state, snapshot.view, 'on the way') === undefined,
+        )
+        if (shown === -1) {
+          const nearest = this.comparison.difference(this.model.committed, snapshot.view, 'on the way')
+          return { ...nearest!, where: 'on the way: a state after no commit; compared with the newest' }
+        }
+        this.#candidates = this.#candidates.slice(shown)
+      } catch (error) {
+        snapshot[Symbol.dispose]()
+        throw error
+      }
+      this.#keepOrClose(snapshot, this.#candidates[0]!)
+      return this.#keptDifference()
+    })
+  }
+
+  #unlessRefused(look: () => Difference | undefined): Difference | undefined {
+    try {
+      return look()
+    } catch (error) {
+      if (!this.subject.refuses(error)) throw error
+      this.refused++
+      return undefined
     }
-    this.#keepOrClose(snapshot, this.#candidates[shown]!)
-    this.#candidates = this.#candidates.slice(shown)
-    return this.#keptDifference()
   }
 
   /** With all writers idle and the subject caught up: the first difference between them. */
@@ -88,7 +106,7 @@ export class Checker implements Disposable {
   #keptDifference(): Difference | undefined {
     for (const { snapshot, state, transactions } of this.#kept) {
       const where = `a snapshot kept since commit ${transactions}`
-      const found = this.comparison.difference(state, snapshot.view, where)
+      const found = this.#unlessRefused(() => this.comparison.difference(state, snapshot.view, where))
       if (found !== undefined) return found
     }
     return undefined

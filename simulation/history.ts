@@ -1,3 +1,4 @@
+import { type Fault, type FaultName, faults as allFaults } from './faults/faults.js'
 import type { Model } from './model.js'
 import type { Operation } from './operation.js'
 import type { Random } from './random.js'
@@ -14,8 +15,8 @@ export interface HistoryOptions {
   /** Whether transactions may also be prepared first: needs max_prepared_transactions. */
   readonly twoPhase: boolean
   readonly truncates: boolean
-  /** Whether the change stream is cut off now and then. */
-  readonly cuts: boolean
+  /** What goes wrong now and then. */
+  readonly faults: readonly FaultName[]
 }
 
 /**
@@ -26,7 +27,10 @@ export interface HistoryOptions {
  * (TRUNCATE, keys of others) is done by a transaction that is alone from BEGIN to COMMIT.
  */
 export function* generateHistory(options: HistoryOptions): Generator<Operation> {
-  const { random, writers, steps, cuts } = options
+  const { random, writers, steps, faults } = options
+  const needsRest = (name: FaultName): boolean => (allFaults[name] as Fault).atRest === true
+  const faultsAtRest = faults.filter(needsRest)
+  const faultsOnTheWay = faults.filter(name => !needsRest(name))
   const open = new Map<number, Iterator<Operation, void>>()
   const everyWriter = Array.from({ length: writers }, (_, writer) => writer)
   let started = 0
@@ -38,6 +42,8 @@ export function* generateHistory(options: HistoryOptions): Generator<Operation> 
     if (open.size === 0 && (finished || untilBarrier <= 0)) {
       yield { kind: 'barrier' }
       if (finished) return
+      if (faultsAtRest.length > 0 && random.chance(FAULT_AT_REST_CHANCE))
+        yield { kind: 'fault', fault: random.pick(faultsAtRest) }
       untilBarrier = random.between(10, 50)
     }
     const draining = finished || untilBarrier <= 0 || nextIsAlone
@@ -61,7 +67,8 @@ export function* generateHistory(options: HistoryOptions): Generator<Operation> 
     if (step.done === true) open.delete(writer)
     else yield step.value
     if (random.chance(0.01)) yield { kind: 'look' }
-    if (cuts && random.chance(0.004)) yield { kind: 'cut' }
+    if (faultsOnTheWay.length > 0 && random.chance(FAULT_CHANCE))
+      yield { kind: 'fault', fault: random.pick(faultsOnTheWay) }
   }
 }
 
@@ -84,6 +91,10 @@ function* transaction(author: Author): Generator<Operation, void> {
     yield { kind: 'commit', writer }
   }
 }
+
+/** After a statement, and at a barrier. */
+const FAULT_CHANCE = 0.02
+const FAULT_AT_REST_CHANCE = 0.7
 
 const STATEMENTS = {
   insert: 40,

@@ -91,7 +91,7 @@ export class Model {
         )
         return 0
       case 'prepare':
-      case 'cut':
+      case 'fault':
       case 'look':
       case 'barrier':
         return 0

@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto'
+import type { FaultName } from './faults/faults.js'
 import type { Row, SimulatedTable } from './tables.js'
 
 /** One step of a history. A writer is one session; one operation is one statement. */
@@ -9,8 +10,8 @@ export type Operation =
     }
   | { readonly kind: 'savepoint' | 'release' | 'rollback to'; readonly writer: number; readonly name: string }
   | RowOperation
-  /** The change stream is cut off, wherever it is. */
-  | { readonly kind: 'cut' }
+  /** Something goes wrong between the cache and its server. */
+  | { readonly kind: 'fault'; readonly fault: FaultName }
   /** Look at the cache while transactions are open: it must show the state after some commit. */
   | { readonly kind: 'look' }
   /** All writers are idle: everything must agree. */

@@ -6,9 +6,11 @@ import type { DecoderName } from '../src/decode/index.js'
 import type { Mode } from './deterministic/plan.js'
 import { openCacheSubject } from './cache-subject.js'
 import type { Oddity } from './decoders.js'
+import { faultNames } from './faults/faults.js'
 import { runGiant } from './giant.js'
 import type { PostgresServer } from '../test/support/postgres.js'
 import { runQueries } from './queries.js'
+import { Random } from './random.js'
 import { runReconnect } from './reconnect.js'
 import { type Mismatch, simulate } from './simulate.js'
 import { runTokens } from './tokens.js'
@@ -77,14 +79,14 @@ export const scenarios: Readonly<Record<string, Scenario>> = {
     unit: 'transactions',
     defaultSteps: 2000,
     isOdd: true,
-    run: options => runHistory(options),
+    run: runHistory,
   },
-  cuts: {
-    summary: 'the same, and now and then the change stream is cut off',
+  faults: {
+    summary: 'the same, while connections, server, slot and publication fail in all ways',
     unit: 'transactions',
     defaultSteps: 500,
     isOdd: true,
-    run: options => runHistory(options, { cuts: true }),
+    run: runFaults,
   },
   tpcb: {
     summary: 'eight writers move money; its four sums must be equal in every snapshot',
@@ -196,6 +198,9 @@ export const scenarios: Readonly<Record<string, Scenario>> = {
 
 /** Of the queries that are made up, so many are to be answered in memory. */
 const LOCAL_SHARE_MIN = 0.6
+/** Salt of the random numbers that choose what a run has. */
+const CHOICE = 3
+const FAULTS_MIN = 3
 /** A server that crashes for every so many walsenders that are killed. */
 const KILLS_PER_CRASH = 5
 /** Long enough for a load to have been worth its while. */
@@ -221,23 +226,57 @@ async function runReconnects({ server, seed, steps }: ScenarioOptions): Promise<
   }
 }
 
-async function runHistory(options: ScenarioOptions, { cuts = false } = {}): Promise<ScenarioOutcome> {
-  const { databaseUrl, seed, steps, decoder, leaveOut } = options
-  const { mismatch, transactions, changes, comparisons, historyHash, changesHash, ...result } =
-    await simulate({
-      databaseUrl,
-      seed,
-      steps,
-      cuts,
-      leaveOut,
-      ...(!cuts && { recordWith: decoder }),
-      openSubject: subject => openCacheSubject({ ...subject, decoder }),
-    })
+async function runHistory({
+  databaseUrl,
+  seed,
+  steps,
+  decoder,
+  leaveOut,
+}: ScenarioOptions): Promise<ScenarioOutcome> {
+  const result = await simulate({
+    databaseUrl,
+    seed,
+    steps,
+    leaveOut,
+    recordWith: decoder,
+    openSubject: subject => openCacheSubject({ ...subject, decoder }),
+  })
+  const { mismatch, transactions, changes, comparisons, historyHash, changesHash } = result
   const mismatches = mismatch === undefined ? 0 : 1
-  const counts = { transactions, changes, comparisons, ...(cuts && { cuts: result.cuts }), mismatches }
-  const hashes = { historyHash, ...(!cuts && { changesHash }) }
+  const counts = { transactions, changes, comparisons, mismatches }
   return {
-    report: { seed, decoder, leftOut: leaveOut, ...counts, ...hashes },
+    report: { seed, decoder, leftOut: leaveOut, ...counts, historyHash, changesHash },
+    failure: mismatch && failureOf(mismatch),
+  }
+}
+
+/** Each seed has its own choice of faults, since some hide others, and its own kind of slot. */
+async function runFaults(options: ScenarioOptions): Promise<ScenarioOutcome> {
+  const { databaseUrl, server, seed, steps, decoder, leaveOut } = options
+  const random = new Random(seed).fork(CHOICE)
+  const names = random.sample(faultNames, random.between(FAULTS_MIN, faultNames.length))
+  const slot = random.chance(0.5) ? { durable: true as const, name: 'walcache_simulation' } : undefined
+  const result = await simulate({
+    databaseUrl,
+    seed,
+    steps,
+    leaveOut,
+    faults: { names, server },
+    openSubject: subject => openCacheSubject({ ...subject, decoder, ...(slot && { slot }) }),
+  })
+  const { mismatch, transactions, changes, comparisons, refused, faults, historyHash } = result
+  const mismatches = mismatch === undefined ? 0 : 1
+  const counts = { transactions, changes, comparisons, refused, mismatches }
+  return {
+    report: {
+      seed,
+      decoder,
+      slot: slot ? 'durable' : 'temporary',
+      leftOut: leaveOut,
+      ...counts,
+      faults,
+      historyHash,
+    },
     failure: mismatch && failureOf(mismatch),
   }
 }

@@ -1,14 +1,15 @@
-import pg from 'pg'
+import { setTimeout as sleep } from 'node:timers/promises'
 import type { DecoderName } from '../src/decode/index.js'
 import { ChangeRecorder } from './change-recorder.js'
 import { Checker } from './checker.js'
 import type { Difference } from './compare.js'
+import type { FaultName, FaultScene } from './faults/faults.js'
+import { Injector } from './faults/injector.js'
 import { generateHistory } from './history.js'
 import { Model } from './model.js'
 import type { Oddity } from './decoders.js'
 import { HistoryHash, type Operation, operationText } from './operation.js'
 import { Random } from './random.js'
-import { createTableSql, selectAll } from './sql.js'
 import type { Subject, SubjectOptions } from './subject.js'
 import { finiteTables, type SimulatedTable, simulatedTables } from './tables.js'
 import { Writers } from './writers.js'
@@ -19,11 +20,11 @@ export interface SimulationOptions {
   readonly steps: number
   /** An empty database. */
   readonly databaseUrl: string
-  /** Whether the change stream is cut off now and then. */
-  readonly cuts?: boolean
+  /** What goes wrong between the subject and the server now and then; needs the server. */
+  readonly faults?: { readonly names: readonly FaultName[]; readonly server: FaultScene['server'] }
   /** What the history is not to have, since not every decoder can carry it. */
   readonly leaveOut?: readonly Oddity[]
-  /** With whose changes `changesHash` is made. Not together with `cuts`, which would cut them off too. */
+  /** With whose changes `changesHash` is made. Not together with faults, which would meet them too. */
   readonly recordWith?: DecoderName
   readonly openSubject: (options: SubjectOptions) => Promise<Subject>
 }
@@ -35,8 +36,10 @@ export interface SimulationResult {
   /** Rows that they inserted, updated or deleted. */
   readonly changes: number
   readonly comparisons: number
-  /** How often the change stream was cut off. */
-  readonly cuts: number
+  /** Looks that the subject refused to answer. */
+  readonly refused: number
+  /** How often each fault was begun. */
+  readonly faults: Readonly<Partial<Record<FaultName, number>>>
   /** SHA-256 of the history up to its end or the mismatch. */
   readonly historyHash: string
   /** SHA-256 of the standard changes, as `ChangeHash` has it; undefined without `recordWith`, or after a mismatch. */
@@ -54,11 +57,12 @@ export interface Mismatch {
 }
 
 const WRITERS = 4
-const CUT_STREAMS = `
-  select pg_terminate_backend(pid) from pg_stat_activity
-  where backend_type = 'walsender' and datname = current_database()`
-/** Salt of the random numbers that the checks draw. */
+/** Salts of the random numbers that the checks draw, and the faults. */
 const CHECKS = 1
+const FAULTS = 2
+/** After the last fault: what was refused is answered again, and what the stream does not say has been found out. */
+const RIGHT_AGAIN_MS = 60_000
+const LOOK_AGAIN_MS = 50
 
 /**
  * Carries a random history out in Postgres and in a model, and compares them with the subject on the way and at the
@@ -68,26 +72,32 @@ export async function simulate(options: SimulationOptions): Promise<SimulationRe
   const { databaseUrl, leaveOut = [], recordWith, openSubject } = options
   const tables = leaveOut.includes('NaN and the infinities') ? finiteTables : simulatedTables
   const model = new Model(tables)
-  const client = new pg.Client({ connectionString: databaseUrl })
-  await client.connect()
-  try {
-    for (const table of tables) await client.query(createTableSql(table))
-    await using writers = await Writers.connect(databaseUrl, WRITERS)
-    await using subject = await openSubject({ databaseUrl, tables })
-    await using recorder =
-      recordWith === undefined
-        ? undefined
-        : await ChangeRecorder.open({ databaseUrl, tables, decoder: recordWith })
-    return await carryOutAll(options, { tables, model, writers, subject, recorder, client })
-  } finally {
-    await client.end()
-  }
+  await using writers = await Writers.connect(databaseUrl, WRITERS)
+  await writers.createTables(tables)
+  await using injector = await openInjector(options, tables, writers)
+  await using subject = await openSubject({ databaseUrl: injector?.url ?? databaseUrl, tables })
+  await using recorder =
+    recordWith === undefined
+      ? undefined
+      : await ChangeRecorder.open({ databaseUrl, tables, decoder: recordWith })
+  return await carryOutAll(options, { tables, model, writers, subject, recorder, injector })
+}
+
+async function openInjector(
+  { databaseUrl, seed, faults }: SimulationOptions,
+  tables: readonly SimulatedTable[],
+  writers: Writers,
+): Promise<Injector | undefined> {
+  if (faults === undefined) return undefined
+  const random = new Random(seed).fork(FAULTS)
+  const reconnect = (): Promise<void> => writers.reconnect()
+  return Injector.open({ server: faults.server, databaseUrl, tables, random, reconnect })
 }
 
 /** Carries the history out to its end, or to the first mismatch. */
 async function carryOutAll(options: SimulationOptions, actors: Actors): Promise<SimulationResult> {
-  const { seed, steps, cuts = false, leaveOut = [] } = options
-  const { tables, model, subject, recorder } = actors
+  const { seed, steps, faults, leaveOut = [] } = options
+  const { tables, model, subject, recorder, injector } = actors
   const random = new Random(seed)
   const hash = new HistoryHash()
   using checker = new Checker(model, subject, random.fork(CHECKS))
@@ -100,14 +110,12 @@ async function carryOutAll(options: SimulationOptions, actors: Actors): Promise<
     model,
     twoPhase: true,
     truncates: !leaveOut.includes('TRUNCATE'),
-    cuts,
+    faults: faults?.names ?? [],
   }
 
   let mismatch: Mismatch | undefined
-  let timesCut = 0
   for (const operation of generateHistory(history)) {
     hash.add(operation)
-    if (operation.kind === 'cut') timesCut++
     const difference = await carryOut(operation, stage)
     if (difference === undefined) continue
     mismatch = { step: model.transactions, operation: operationText(operation), difference }
@@ -131,7 +139,8 @@ async function carryOutAll(options: SimulationOptions, actors: Actors): Promise<
     transactions: model.transactions,
     changes: model.changes,
     comparisons: checker.comparison.comparisons,
-    cuts: timesCut,
+    refused: checker.refused,
+    faults: injector?.counts ?? {},
     historyHash: hash.digest(),
     changesHash: recorded?.hash,
     mismatch,
@@ -145,25 +154,21 @@ interface Actors {
   readonly writers: Writers
   readonly subject: Subject
   readonly recorder: ChangeRecorder | undefined
-  readonly client: pg.Client
+  readonly injector: Injector | undefined
 }
 
 interface Stage extends Actors {
   readonly checker: Checker
 }
 
-async function carryOut(
-  operation: Operation,
-  { tables, model, writers, subject, checker, client }: Stage,
-): Promise<Difference | undefined> {
-  if (operation.kind === 'look') return checker.look()
-  if (operation.kind === 'cut') {
-    await client.query(CUT_STREAMS)
+async function carryOut(operation: Operation, stage: Stage): Promise<Difference | undefined> {
+  const { model, writers, checker, injector } = stage
+  // Until it has found out, memory can't know better.
+  if (operation.kind === 'look') return injector?.isDoubtful === true ? undefined : checker.look()
+  if (operation.kind === 'barrier') return reachBarrier(stage)
+  if (operation.kind === 'fault') {
+    await injector!.begin(operation.fault)
     return undefined
-  }
-  if (operation.kind === 'barrier') {
-    await subject.catchUp()
-    return checker.barrier(await selectAll(client, tables))
   }
   const before = model.transactions
   const expected = model.apply(operation)
@@ -172,4 +177,29 @@ async function carryOut(
   const actual = await writers.apply(operation)
   if (actual === expected) return undefined
   return { where: 'the model and SQL', table: '', problem: 'number of rows touched', expected, actual }
+}
+
+/** Nothing goes wrong any more, and everything has to agree. */
+async function reachBarrier({
+  tables,
+  writers,
+  subject,
+  checker,
+  injector,
+}: Stage): Promise<Difference | undefined> {
+  await injector?.end()
+  const selected = await writers.selectAll(tables)
+  const deadline = performance.now() + RIGHT_AGAIN_MS
+  for (;;) {
+    await subject.catchUp()
+    const isPatient = performance.now() < deadline
+    try {
+      const difference = checker.barrier(selected)
+      if (difference === undefined) injector?.settled()
+      if (difference === undefined || !isPatient || injector?.isDoubtful !== true) return difference
+    } catch (error) {
+      if (!isPatient || !subject.refuses(error)) throw error
+    }
+    await sleep(LOOK_AGAIN_MS)
+  }
 }

@@ -13,6 +13,8 @@ export interface Subject extends AsyncDisposable {
   readonly told: View
   /** The tables as they are now, for as long as it is open. */
   snapshot(): SubjectSnapshot
+  /** Whether this error is an honest refusal to answer. */
+  refuses(error: unknown): boolean
 }
 
 export interface SubjectSnapshot extends Disposable {
@@ -45,6 +47,7 @@ export async function openDatabaseSubject({ databaseUrl, tables }: SubjectOption
     snapshot() {
       return { view, [Symbol.dispose]: () => undefined }
     },
+    refuses: () => false,
     [Symbol.asyncDispose]: () => client.end(),
   }
 }

@@ -26,7 +26,7 @@ import { isServerError } from '../wire/connect-errors.js'
 import { Generation, type GenerationEvents } from './generation.js'
 import type { ResolvedOptions } from './options.js'
 import { Poison } from './poison.js'
-import { type GrowingSetup, prepare, type Setup } from './setup.js'
+import { prepare, type Setup } from './setup.js'
 import { SlotKeeper } from './slot-keeper.js'
 import { START_RETRY_MS } from './start-retry.js'
 
@@ -174,6 +174,7 @@ export class Lifecycle {
       return await generation.run(signal)
     } catch (error) {
       if (this.#slot !== null && isCut(error)) this.#cut = generation
+      if (error instanceof ConnectionError && error.failure === 'silent') this.#sessions.drop()
       throw error
     } finally {
       this.#generation = null
@@ -199,8 +200,7 @@ export class Lifecycle {
 
   async #loaded(known: Setup | null, signal: AbortSignal): Promise<Generation> {
     const found = known ?? (await prepare(this.#options, this.#session, this.#sessions, signal, this.#setup))
-    const fit = this.#withoutPoisoned(found)
-    const setup: GrowingSetup = { ...fit, mappings: [...fit.mappings] }
+    const setup = this.#withoutPoisoned(found)
     this.#hooks.beforeLoad(setup)
     this.#turn({ kind: 'opened' })
     const generation = await Generation.load(

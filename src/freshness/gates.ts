@@ -26,10 +26,7 @@ export class FreshnessGates {
 
   /** A gate for this table alone. */
   own(table: string, bound: Bound): FreshnessGate {
-    const gate = this.#add(bound, table)
-    const { provenMs } = this.common
-    if (Number.isFinite(provenMs)) gate.restart(provenMs)
-    return gate
+    return this.#add(bound, table)
   }
 
   #add({ maxStalenessMs, whenStale }: Bound, table: string | null): FreshnessGate {

@@ -140,7 +140,7 @@ export class Standby {
 
 function silentError(): ConnectionError {
   return new ConnectionError(
-    'lost',
+    'silent',
     `The server stopped answering: nothing came for ${ANSWER_MS} ms after a reply was asked for. The connection is made anew.`,
     true,
   )

@@ -55,9 +55,12 @@ test('no read is older than its bound while the network swallows everything, and
   await readUntil(() => shown >= 50, 'memory is read')
   proxy.blackHole()
   const before = shown
+  const token = cache.token()
   await readUntil(() => refused >= 50, 'reads are refused')
   expect(shown, 'it was read on for a while').toBeGreaterThan(before)
   proxy.mend()
+  // It was asked for on a session that will never answer.
+  await cache.waitFor(await token, { timeoutMs: 60_000 })
   isOver = true
   await writing
   const last = committedMs.length - 1
@@ -90,7 +93,7 @@ test('a stream that dies unnoticed on an idle server is noticed, and made anew',
   onTestFinished(() => cache.close())
   proxy.blackHole()
   await until(() => cache.health().reconnects > 0, 'it is noticed', 60_000)
-  expect(cache.health().lastError).toMatchObject({ code: 'CACHE_CONNECTION', failure: 'lost' })
+  expect(cache.health().lastError).toMatchObject({ code: 'CACHE_CONNECTION', failure: 'silent' })
   proxy.mend()
   await until(() => cache.state === 'live', 'there is a new stream', 60_000)
 }, 150_000)

@@ -15,6 +15,7 @@ class Showing implements Subject {
   lie: (table: SimulatedTable, view: TableView) => TableView = (_, view) => view
   constructor(public state: State) {}
   catchUp = () => Promise.resolve()
+  refuses = () => false
   get now(): View {
     return this.#viewOf(() => this.state)
   }

@@ -17,7 +17,7 @@ function historyOf(seed: number, steps: number) {
     model,
     twoPhase: true,
     truncates: true,
-    cuts: false,
+    faults: [],
   }
   for (const operation of generateHistory(options)) {
     model.apply(operation)

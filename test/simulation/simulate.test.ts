@@ -1,10 +1,11 @@
 import { describe, expect, test, vi } from 'vitest'
 import { openCacheSubject } from '../../simulation/cache-subject.js'
 import { decoderNames, oddities } from '../../simulation/decoders.js'
+import { faultNames } from '../../simulation/faults/faults.js'
 import { type SimulationResult, simulate } from '../../simulation/simulate.js'
 import { openDatabaseSubject, type Subject, type SubjectOptions } from '../../simulation/subject.js'
 import { skipUnlessInstalled } from '../conformance/installed.js'
-import { serverFor } from '../support/postgres.js'
+import { createDatabase, serverFor, startPostgres } from '../support/postgres.js'
 import { testDatabase } from '../support/servers.js'
 
 const STEPS = 200
@@ -12,14 +13,9 @@ vi.setConfig({ testTimeout: 120_000 })
 const openCache = (options: SubjectOptions): Promise<Subject> =>
   openCacheSubject({ ...options, decoder: 'pgoutput' })
 
-async function simulateOn(
-  major: 14 | 18,
-  seed: number,
-  openSubject = openCache,
-  cuts = false,
-): Promise<SimulationResult> {
+async function simulateOn(major: 14 | 18, seed: number, openSubject = openCache): Promise<SimulationResult> {
   await using database = await testDatabase({ major })
-  return await simulate({ seed, steps: STEPS, databaseUrl: database.url, openSubject, cuts })
+  return await simulate({ seed, steps: STEPS, databaseUrl: database.url, openSubject })
 }
 
 describe.each([14, 18] as const)('on Postgres %i', major => {
@@ -54,10 +50,18 @@ test('every decoder says the same standard changes, over a history with nothing 
   expect(hashes).toEqual(new Map(decoderNames.map(decoder => [decoder, hashes.get('pgoutput')])))
 })
 
-test('they agree though the change stream is cut off now and then', async () => {
-  const { mismatch, cuts } = await simulateOn(18, 5, openCache, true)
+test('they agree though connections, server, slot and publication fail now and then', async () => {
+  await using server = await startPostgres()
+  const { mismatch, faults } = await simulate({
+    seed: 5,
+    steps: STEPS,
+    databaseUrl: await createDatabase(server),
+    // It takes as long to be noticed as a dead peer does.
+    faults: { names: faultNames.filter(name => name !== 'the network swallows everything'), server },
+    openSubject: openCache,
+  })
   expect(mismatch).toBeUndefined()
-  expect(cuts).toBeGreaterThan(1)
+  expect(Object.values(faults).filter(count => count > 0).length).toBeGreaterThan(5)
 })
 
 test('the same seed gives the same history, whatever is put to the test', async () => {
@@ -87,6 +91,7 @@ function hidingRows(subject: Subject): Subject {
     },
     told: subject.told,
     snapshot: () => subject.snapshot(),
+    refuses: error => subject.refuses(error),
     [Symbol.asyncDispose]: () => subject[Symbol.asyncDispose](),
   }
 }

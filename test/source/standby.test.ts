@@ -119,7 +119,7 @@ describe('a silent server', () => {
     assert.equal(scene.deaths.length, 0)
     await scene.runtime.advance(1)
     assert.equal(scene.deaths.length, 1)
-    assert.equal(scene.deaths[0]!.failure, 'lost')
+    assert.equal(scene.deaths[0]!.failure, 'silent')
     assert.ok(scene.deaths[0]!.transient)
   })
 
