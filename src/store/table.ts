@@ -11,51 +11,18 @@ import { Pruner } from './pruner.js'
 import { ReadLately } from './read-lately.js'
 import type { Readers } from './readers.js'
 import type { Bounds } from './recency.js'
-import { KeyBuffer, RecordFormat, ROW_BYTES_MAX } from './record.js'
+import { KeyBuffer, RecordFormat } from './record.js'
 import { type PackedRow, Residency } from './residency.js'
 import { SizeHistory } from './size-history.js'
 import { ASCII, DECODED, LISTED, TOMBSTONE, UNKNOWN } from './slab.js'
+import type { DecodedKey, TableLayout, TouchObserver, WriteObserver } from './table-layout.js'
 import { Truncations } from './truncations.js'
-import { mergeUnchanged } from './unchanged.js'
+import { TupleWriter } from './tuple-writer.js'
 
 /** How many decoded rows a table keeps; the packed rows are bounded by bytes. */
 const DECODED_MAX = 8192
 
-/** What the store has to know about a table; the rest is its mapping's business. */
-export interface TableLayout {
-  /** `schema.table`, for messages. */
-  readonly name: string
-  /** How many columns a row has. */
-  readonly columns: number
-  /** The key columns' positions in a row. */
-  readonly key: readonly number[]
-  /** Whether decoded rows are kept under numbers: the key is one column of an integer type that a number holds exactly. */
-  readonly integerKey: boolean
-  /** How much of it is kept at most; without them all of it is. */
-  readonly bounds?: Bounds
-  /** Makes a row of its values, which are given in SELECT order. `ascii`: every byte is below 0x80. */
-  decode(values: TupleView, ascii: boolean): object
-  /** What a reader gets of a decoded row: the row itself, or a fresh one if there is anything in it that can be changed. */
-  read(decoded: object): object
-}
-
-/** Told of each write before it is published. Addresses are good during the call only. */
-export interface WriteObserver {
-  /** `old` and `next` are the row's records before and after; NONE where there is no row. */
-  wrote(old: Address, next: Address): void
-  truncated(): void
-  /** The table can't be read any more, for the time being or for good. */
-  failed(error: CacheError): void
-}
-
-/** Told of each change of the table, by whom. */
-export interface TouchObserver {
-  changed(old: TupleView | null, row: TupleView | null, order: Int32Array, xid: number): void
-  emptied(xid: number): void
-}
-
-/** A decoded row's key in a table's `decoded`: the number for an integer key, else the text, several joined by NUL. */
-export type DecodedKey = string | number
+export type { DecodedKey, TableLayout, TouchObserver, WriteObserver } from './table-layout.js'
 
 /**
  * One table in memory: packed rows by key, each a chain of versions, written by one writer under a sequence number that no
@@ -82,8 +49,7 @@ export class TableStore {
   readonly #pruner: Pruner
   readonly #sizes: SizeHistory
   readonly #view = new TupleView()
-  readonly #merged = new TupleView()
-  readonly #mergedOrder: Int32Array
+  readonly #writer: TupleWriter
   readonly #selectOrder: Int32Array
   readonly #readLately = new ReadLately(2 * DECODED_MAX)
   /** Rows that the transaction in progress has written, once each. */
@@ -98,6 +64,7 @@ export class TableStore {
     this.#readers = readers
     this.#sizes = new SizeHistory(readers)
     this.#chains = new Chains(this.format, memory, readers, hashSeed)
+    this.#writer = new TupleWriter(layout.name, this.format, this.#chains, memory)
     this.residency = layout.bounds === undefined ? null : this.#makeResidency(layout.bounds)
     this.#bounded = this.residency === null ? null : this.#makeBounded(this.residency)
     this.decoded = this.#makeDecoded(layout.bounds)
@@ -108,7 +75,6 @@ export class TableStore {
       this.#truncations,
       residency === null ? null : row => residency.settle(row),
     )
-    this.#mergedOrder = Int32Array.from({ length: layout.columns }, (_, place) => place)
     this.#selectOrder = this.format.order(column => column)
   }
 
@@ -138,18 +104,17 @@ export class TableStore {
   #makeBounded(residency: Residency): BoundedWrites {
     return new BoundedWrites(residency, this.format, {
       mark: (key, order, seq) => {
-        const record = this.#writeKey(key, order, seq, TOMBSTONE | UNKNOWN)
+        const record = this.#writer.writeKey(key, order, seq, TOMBSTONE | UNKNOWN)
         this.#freeIfPending(this.#link(record, seq), seq)
       },
       complete: (old, oldIsFull, row, order) => {
         if (this.format.measure(row, order, this.format.columns) >= 0) return { view: row, order }
-        const oldColumns = old === null ? 0 : oldIsFull ? this.format.columns : this.format.keyColumns
-        return mergeUnchanged(this.format, row, order, { old, oldColumns, base: null }, this.#merged)
-          ? { view: this.#merged, order: this.#mergedOrder }
+        return this.#writer.completeFrom(old, oldIsFull, row, order)
+          ? { view: this.#writer.merged, order: this.#writer.mergedOrder }
           : null
       },
       put: (row, order, seq) => {
-        const record = this.#write(row, order, seq)
+        const record = this.#writer.write(row, order, seq)
         this.#freeIfPending(this.#link(record, seq), seq)
         return record
       },
@@ -336,7 +301,7 @@ export class TableStore {
    * @throws {MemoryLimitError}
    */
   load(values: TupleView, seq: CommitSeq): void {
-    const record = this.#write(values, this.#selectOrder, seq)
+    const record = this.#writer.write(values, this.#selectOrder, seq)
     const row = this.#chains.findKeyOf(record)
     if (row < 0) {
       this.#chains.indexes.linked(this.#chains.addRow(record), record, NONE)
@@ -356,7 +321,7 @@ export class TableStore {
    */
   insert(row: TupleView, order: Int32Array, seq: CommitSeq): void {
     if (this.#bounded !== null && !this.#bounded.admitsInsert(row, order, seq)) return
-    const record = this.#write(row, order, seq)
+    const record = this.#writer.write(row, order, seq)
     const before = this.#link(record, seq)
     if (before !== NONE && this.#isAlive(before, seq))
       throw this.#diverged('a row was inserted whose key is there already.')
@@ -373,8 +338,8 @@ export class TableStore {
   update(old: TupleView | null, oldIsFull: boolean, row: TupleView, order: Int32Array, seq: CommitSeq): void {
     if (this.#bounded !== null && !this.#bounded.admitsUpdate(old, oldIsFull, row, order, seq)) return
     if (this.format.measure(row, order, this.format.columns) < 0) {
-      this.#completeUnchanged(old, oldIsFull, row, order)
-      this.#replace(old, order, this.#merged, this.#mergedOrder, seq)
+      this.#writer.complete(old, oldIsFull, row, order)
+      this.#replace(old, order, this.#writer.merged, this.#writer.mergedOrder, seq)
     } else this.#replace(old, order, row, order, seq)
   }
 
@@ -389,7 +354,7 @@ export class TableStore {
       this.#moveKey(old, oldOrder, row, order, seq)
       return
     }
-    const record = this.#write(row, order, seq)
+    const record = this.#writer.write(row, order, seq)
     const before = this.#link(record, seq)
     if (before === NONE || !this.#isAlive(before, seq))
       throw this.#diverged('a row was updated that is not there.')
@@ -399,11 +364,11 @@ export class TableStore {
 
   /** A changed key is the end of one row and the beginning of another. */
   #moveKey(old: TupleView, oldOrder: Int32Array, row: TupleView, order: Int32Array, seq: CommitSeq): void {
-    const tombstone = this.#writeKey(old, oldOrder, seq, TOMBSTONE)
+    const tombstone = this.#writer.writeKey(old, oldOrder, seq, TOMBSTONE)
     const before = this.#link(tombstone, seq)
     if (before === NONE || !this.#isAlive(before, seq))
       throw this.#diverged('a row got a new key that is not there.')
-    const record = this.#write(row, order, seq)
+    const record = this.#writer.write(row, order, seq)
     const replaced = this.#link(record, seq)
     if (replaced !== NONE && this.#isAlive(replaced, seq))
       throw this.#diverged('a row got a key that another row has.')
@@ -419,7 +384,7 @@ export class TableStore {
    */
   remove(old: TupleView, order: Int32Array, seq: CommitSeq, oldIsFull = false): void {
     if (this.#bounded !== null && !this.#bounded.admitsRemove(old, oldIsFull, order, seq)) return
-    const tombstone = this.#writeKey(old, order, seq, TOMBSTONE)
+    const tombstone = this.#writer.writeKey(old, order, seq, TOMBSTONE)
     const before = this.#link(tombstone, seq)
     if (before === NONE || !this.#isAlive(before, seq))
       throw this.#diverged('a row was deleted that is not there.')
@@ -437,30 +402,6 @@ export class TableStore {
     this.residency?.truncate(seq)
     this.#pendingSize = 0
     this.decoded.clear()
-  }
-
-  /** Writes a record of all values and hands it back unlinked. */
-  #write(row: TupleView, order: Int32Array, seq: CommitSeq): Address {
-    const { columns } = this.format
-    const bytes = this.format.measure(row, order, columns)
-    if (bytes < 0) throw this.#diverged('a row came with a value that was not sent.')
-    if (bytes > ROW_BYTES_MAX) throw this.#memory.full(ROW_BYTES_MAX)
-    const { slab } = this.#chains
-    const record = slab.allocate(bytes, 0, seq, 0)
-    const ascii = this.format.write(row, order, columns, slab.page(record), slab.dataStart(record))
-    if (ascii) slab.set(record, ASCII)
-    return record
-  }
-
-  /** Writes a record of the key only and hands it back unlinked. */
-  #writeKey(old: TupleView, order: Int32Array, seq: CommitSeq, flags: number): Address {
-    const { keyColumns } = this.format
-    const bytes = this.format.measure(old, order, keyColumns)
-    if (bytes < 0) throw this.#diverged('an old key came with a value that was not sent.')
-    const { slab } = this.#chains
-    const record = slab.allocate(bytes, 0, seq, flags)
-    this.format.write(old, order, keyColumns, slab.page(record), slab.dataStart(record))
-    return record
   }
 
   /** Makes the record its row's newest version. Returns the one before, or NONE for a new key. */
@@ -488,26 +429,6 @@ export class TableStore {
   /** A version that its own transaction has replaced is seen by nobody. */
   #freeIfPending(record: Address, seq: CommitSeq): void {
     if (record !== NONE && this.#chains.slab.seq(record) === seq) this.#chains.free(record)
-  }
-
-  /** Leaves in `#merged` the new row with its unchanged TOAST values, from the old tuple or the row in memory. */
-  #completeUnchanged(old: TupleView | null, oldIsFull: boolean, row: TupleView, order: Int32Array): void {
-    const { slab } = this.#chains
-    const found = this.#findKeyIn(old ?? row, order)
-    const head = found < 0 ? NONE : this.#chains.foundHead
-    const base = head === NONE || slab.has(head, TOMBSTONE) ? null : this.#view
-    if (base !== null) this.format.read(slab.page(head), slab.dataStart(head), base)
-    const oldColumns = old === null ? 0 : oldIsFull ? this.format.columns : this.format.keyColumns
-    if (!mergeUnchanged(this.format, row, order, { old, oldColumns, base }, this.#merged))
-      throw this.#diverged('an unchanged value of an updated row is not there.')
-  }
-
-  #findKeyIn(tuple: TupleView, order: Int32Array): RowId {
-    const bytes = this.format.measure(tuple, order, this.format.keyColumns)
-    if (bytes < 0) return -1
-    const key = Buffer.allocUnsafe(bytes)
-    this.format.write(tuple, order, this.format.keyColumns, key, 0)
-    return this.#chains.find(key, 0, bytes)
   }
 
   #decodedKey(record: Address): DecodedKey {
