@@ -284,6 +284,10 @@ class Follower {
   async missed(pool: pg.Pool): Promise<number> {
     if (this.#hasGap) return 0
     const { rows } = await pool.query<Entry>('select id from ledger')
-    return rows.filter(({ id }) => !this.#told.has(id)).length
+    const missing = (): number => rows.filter(({ id }) => !this.#told.has(id)).length
+    // What the last load made different may be being looked for still.
+    const untilMs = performance.now() + FRESH_PATIENCE_MS
+    while (missing() > 0 && performance.now() < untilMs) await nextTurn()
+    return missing()
   }
 }

@@ -93,6 +93,7 @@ export class CacheCore {
       limitBytes: options.feedBytes,
       historyMs: options.feedHistoryMs,
       timers: runtime.timers,
+      areComparable: haveSameShape,
     })
     this.#codec = new TokenCodec(options.tokenSecrets)
     this.#followers = new Followers({
@@ -315,7 +316,8 @@ export class CacheCore {
     this.#gates.restart(provenMs)
     if (!isFirst) {
       const byNumber = new Map([...this.#entries.values()].map(({ number, facade }) => [number, facade]))
-      this.#feed.reloaded(number => byNumber.get(number)!.live, generation.store.writing)
+      const isSame = !isOtherHistory(old, generation)
+      this.#feed.reloaded(number => byNumber.get(number)!.live, generation.store.writing, isSame)
     }
     this.#waits.moved()
     this.#options.logger.info(`${isFirst ? 'Loaded' : 'Loaded anew'}: ${generation.tables.length} tables.`)
@@ -503,6 +505,21 @@ function positionOf({ incarnation, store }: Generation): LogPosition {
  * Whether commits that the old generation has shown may not be in the new one, which has been proven. Within one history that can't be: a proof has come as
  * far as the server's log, and that further than any stream of it. A log that ends earlier is that of a server that was put back.
  */
+/** Whether rows of both take the same columns, of the same types, in the same order. */
+function haveSameShape(old: LiveTable, next: LiveTable): boolean {
+  const shapeOf = ({ mapping }: LiveTable): string =>
+    JSON.stringify([
+      mapping.columns.map(({ property, column, typeOid, typeModifier }) => [
+        property,
+        column,
+        typeOid,
+        typeModifier,
+      ]),
+      mapping.key,
+    ])
+  return shapeOf(old) === shapeOf(next)
+}
+
 function isOtherHistory(old: Generation, proven: Generation): boolean {
   const [a, b] = [old.incarnation, proven.incarnation]
   return a.systemId !== b.systemId || a.timeline !== b.timeline || proven.store.position < old.store.position

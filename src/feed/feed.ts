@@ -3,9 +3,19 @@ import { asError, type CacheError } from '../errors.js'
 import type { Timers } from '../runtime.js'
 import { type Address, NONE } from '../store/address.js'
 import type { TableStore } from '../store/table.js'
+import { Comparison } from './comparison.js'
+import { COMPARED_ROWS_MAX } from './difference.js'
 import { Dispatch } from './dispatch.js'
 import type { RowFilter } from './filter.js'
-import { type FeedRecord, FeedRing, type FeedTable, History, type PackedRow, recordBytes } from './ring.js'
+import {
+  type FeedEntry,
+  type FeedRecord,
+  FeedRing,
+  type FeedTable,
+  History,
+  type PackedRow,
+  recordBytes,
+} from './ring.js'
 import { Subscription } from './subscription.js'
 
 const SLOW: FeedRecord = { kind: 'gap', reason: 'slow reader' }
@@ -25,14 +35,18 @@ interface Followed<Live extends FeedTable> {
   pendingIncomplete: boolean
   /** Nobody reads it any more, and its changes are held for those who come back. */
   cancelEnd: (() => void) | null
+  /** It was loaded anew, and what differs is being looked for. */
+  comparison: Comparison | null
 }
 
-export interface FeedOptions {
+export interface FeedOptions<Live extends FeedTable = FeedTable> {
   /** Bytes of changes that are held, of all tables together. */
   readonly limitBytes: number
   /** How long a table's changes are held after its last reader has left. */
   readonly historyMs: number
-  readonly timers: Pick<Timers, 'after'>
+  readonly timers: Pick<Timers, 'after' | 'yield'>
+  /** Whether rows of one generation's table can be compared with those of another's. Without it they can't. */
+  readonly areComparable?: (old: Live, next: Live) => boolean
 }
 
 /** How a table is followed. */
@@ -53,11 +67,11 @@ export interface Follow<Live extends FeedTable> {
  * follows costs nothing; a reader that is too slow finds its place gone and is told of a gap.
  */
 export class ChangeFeed<Live extends FeedTable = FeedTable> {
-  readonly #options: FeedOptions
+  readonly #options: FeedOptions<Live>
   readonly #ring: FeedRing
   readonly #followed = new Map<number, Followed<Live>>()
 
-  constructor(options: FeedOptions) {
+  constructor(options: FeedOptions<Live>) {
     this.#options = options
     this.#ring = new FeedRing(options.limitBytes)
   }
@@ -79,6 +93,8 @@ export class ChangeFeed<Live extends FeedTable = FeedTable> {
     const history = known?.history ?? new History(live)
     const subscription = new Subscription(table, history, filter ?? null)
     if (since !== undefined) subscription.since(since)
+    // What differs is told at a position that this reader knows already.
+    else if (known?.comparison != null) subscription.onlyAfter(live.store.position)
     const followed = known ?? this.#follow(table, history, midTransaction)
     followed.cancelEnd?.()
     followed.cancelEnd = null
@@ -97,6 +113,7 @@ export class ChangeFeed<Live extends FeedTable = FeedTable> {
       pendingBytes: 0,
       pendingIncomplete: midTransaction,
       cancelEnd: null,
+      comparison: null,
     }
     this.#followed.set(table, followed)
     this.#observe(followed)
@@ -139,6 +156,7 @@ export class ChangeFeed<Live extends FeedTable = FeedTable> {
   }
 
   #forget(table: number, followed: Followed<Live>): void {
+    endComparison(followed)
     followed.history.live.table.observer = null
     this.#followed.delete(table)
     if (this.#followed.size === 0) this.#ring.clear()
@@ -147,7 +165,13 @@ export class ChangeFeed<Live extends FeedTable = FeedTable> {
   /** The transaction in progress is visible now: its changes go to the readers, all at once. */
   published(position: Lsn): void {
     for (const followed of this.#followed.values()) {
-      const { pending, pendingIncomplete } = followed
+      const { pending, pendingIncomplete, comparison } = followed
+      if (comparison?.hasBegun === false) {
+        // What it changed of the table is part of the difference.
+        forgetPending(followed)
+        this.#compare(followed, comparison)
+        continue
+      }
       if (pendingIncomplete) this.#push(followed, SLOW, position, true)
       for (let i = 0; i < pending.length; i++)
         this.#push(followed, pending[i]!, position, i === pending.length - 1)
@@ -158,7 +182,11 @@ export class ChangeFeed<Live extends FeedTable = FeedTable> {
   }
 
   #push(followed: Followed<Live>, record: FeedRecord, position: Lsn, last: boolean): void {
-    const { history, dispatch, subscribers } = followed
+    const { history, dispatch, subscribers, comparison } = followed
+    if (comparison !== null) {
+      comparison.hold(record, position, last)
+      return
+    }
     const number = history.entries.next
     this.#ring.push(history, { record, position, last })
     if (record.kind !== 'write') for (const subscription of subscribers) subscription.offer(number)
@@ -167,15 +195,67 @@ export class ChangeFeed<Live extends FeedTable = FeedTable> {
 
   /** The transaction in progress was taken back. */
   aborted(): void {
-    for (const followed of this.#followed.values()) forgetPending(followed)
+    for (const followed of this.#followed.values()) {
+      forgetPending(followed)
+      if (followed.comparison?.hasBegun === false) this.#compare(followed, followed.comparison)
+    }
   }
 
   /**
-   * Another generation's tables are visible now: readers are told that they missed something. `midTransaction`: one is being applied to
-   * them, and its beginning has gone by unseen.
+   * Another generation's tables are visible now: readers are told what differs, or that they missed something. `midTransaction`: one is being applied to
+   * them, and its beginning has gone by unseen. `isSameHistory`: positions go on where those of the last generation ended.
    */
-  reloaded(liveOf: (table: number) => Live, midTransaction: boolean): void {
-    for (const [table, followed] of this.#followed) this.#renew(followed, liveOf(table), midTransaction)
+  reloaded(liveOf: (table: number) => Live, midTransaction: boolean, isSameHistory = false): void {
+    for (const [table, followed] of this.#followed) {
+      const next = liveOf(table)
+      if (!isSameHistory || !this.#mayCompare(followed, next)) this.#renew(followed, next, midTransaction)
+      else this.#beginComparison(followed, next, midTransaction)
+    }
+  }
+
+  #mayCompare({ history, comparison, subscribers }: Followed<Live>, next: Live): boolean {
+    const tables = [history.live.table, next.table]
+    return (
+      comparison === null &&
+      subscribers.size > 0 &&
+      tables.every(({ failed, rowEnd }) => failed === null && rowEnd <= COMPARED_ROWS_MAX) &&
+      this.#options.areComparable?.(history.live, next) === true
+    )
+  }
+
+  #beginComparison(followed: Followed<Live>, next: Live, midTransaction: boolean): void {
+    const { history } = followed
+    history.live.table.observer = null
+    forgetPending(followed)
+    // The ring may hold as much again of what readers have not read yet.
+    const comparison = new Comparison(history.live, this.#options.limitBytes / 2)
+    followed.comparison = comparison
+    history.live = next
+    followed.pendingIncomplete = midTransaction
+    this.#observe(followed)
+    if (!midTransaction) this.#compare(followed, comparison)
+  }
+
+  #compare(followed: Followed<Live>, comparison: Comparison): void {
+    comparison.run(followed.history.live, this.#options.timers).then(
+      entries => this.#compared(followed, comparison, entries),
+      // What a table that was given up meanwhile throws is told by itself.
+      () => this.#compared(followed, comparison, null),
+    )
+  }
+
+  #compared(followed: Followed<Live>, comparison: Comparison, entries: readonly FeedEntry[] | null): void {
+    if (followed.comparison !== comparison) return
+    const held = comparison.held
+    const isGivenUp = entries === null || comparison.isGivenUp
+    endComparison(followed)
+    if (isGivenUp) {
+      this.#startAnew(followed, followed.history.live)
+      return
+    }
+    for (const { record, position, last } of [...entries, ...held])
+      this.#push(followed, record, position, last)
+    for (const subscription of followed.scanning) subscription.wake()
   }
 
   /** One table was closed, read anew, or given up; no transaction is being applied to it. */
@@ -185,11 +265,14 @@ export class ChangeFeed<Live extends FeedTable = FeedTable> {
     const { failed } = live.table
     followed.history.live.table.observer = null
     forgetPending(followed)
-    if (failed === null) this.#renew(followed, live, false)
+    const wasCompared = endComparison(followed)
+    if (wasCompared && failed !== null && failed.transient) this.#startAnew(followed, live)
+    else if (failed === null) this.#renew(followed, live, false)
     else if (!failed.transient) fail(followed, failed)
   }
 
   #renew(followed: Followed<Live>, live: Live, midTransaction: boolean): void {
+    endComparison(followed)
     followed.history.live.table.observer = null
     const { failed } = live.table
     if (failed !== null && !failed.transient) {
@@ -197,11 +280,16 @@ export class ChangeFeed<Live extends FeedTable = FeedTable> {
       fail(followed, failed)
       return
     }
-    for (const subscription of followed.subscribers) unroute(followed, subscription)
-    followed.history = new History(live)
     forgetPending(followed)
     followed.pendingIncomplete = midTransaction
+    this.#startAnew(followed, live)
     this.#observe(followed)
+  }
+
+  /** Readers get a gap, and go on with what comes. */
+  #startAnew(followed: Followed<Live>, live: Live): void {
+    for (const subscription of followed.subscribers) unroute(followed, subscription)
+    followed.history = new History(live)
     for (const subscription of followed.subscribers) reload(followed, subscription)
   }
 
@@ -209,6 +297,7 @@ export class ChangeFeed<Live extends FeedTable = FeedTable> {
   close(): void {
     for (const [table, followed] of this.#followed) {
       followed.cancelEnd?.()
+      endComparison(followed)
       if (followed.subscribers.size === 0) this.#forget(table, followed)
     }
   }
@@ -253,6 +342,14 @@ function reload<Live extends FeedTable>(followed: Followed<Live>, subscription: 
   }
   route(followed, subscription)
   subscription.wake()
+}
+
+/** Whether there was one; what it held is forgotten. */
+function endComparison<Live extends FeedTable>(followed: Followed<Live>): boolean {
+  const { comparison } = followed
+  followed.comparison = null
+  comparison?.end()
+  return comparison !== null
 }
 
 function forgetPending<Live extends FeedTable>(followed: Followed<Live>): void {

@@ -1,4 +1,5 @@
 import type { Lsn } from '../change/lsn.js'
+import type { Snapshot } from '../store/snapshot.js'
 import type { TableStore } from '../store/table.js'
 
 /** A row as the store held it: its values' bytes, copied. */
@@ -18,7 +19,7 @@ export type FeedRecord =
 /** A table of one generation. */
 export interface FeedTable {
   readonly table: TableStore
-  readonly store: { readonly position: Lsn }
+  readonly store: { readonly position: Lsn; snapshot(): Snapshot }
 }
 
 export interface FeedEntry {
@@ -85,8 +86,8 @@ export class Fifo<T> {
 
 /** The recent changes of one table of one generation. */
 export class History<Live extends FeedTable = FeedTable> {
-  /** Reads the rows. */
-  readonly live: Live
+  /** Reads the rows: of another generation, once the difference to that one has been told. */
+  live: Live
   readonly entries = new Fifo<FeedEntry>()
   /** Everything after this position is here. */
   heldFrom: Lsn

@@ -72,6 +72,11 @@ export class Subscription<Live extends FeedTable = FeedTable> {
     }
   }
 
+  /** What is at or before `position` is not meant, though it may come yet. */
+  onlyAfter(position: Lsn): void {
+    if (position > this.#after) this.#after = position
+  }
+
   /** From the next entry on it is told of those that may concern it. */
   waitForOffers(): void {
     this.#lookUntil = this.#history.entries.next

@@ -97,8 +97,8 @@ export interface TruncateChange {
 }
 
 /**
- * Changes before `position` were not delivered: the reader was too slow, the cache had to load anew, or what came after `since` is not held any
- * more (`history`). Read the table again.
+ * Changes before `position` were not delivered: the reader was too slow, the cache had to load anew and can't tell what differs, or what came
+ * after `since` is not held any more (`history`). Read the table again.
  */
 export interface ChangeGap {
   readonly kind: 'gap'

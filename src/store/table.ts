@@ -244,6 +244,26 @@ export class TableStore {
     return decoded
   }
 
+  /** The record that a reader of state `at` sees of the row with the key that `record` of `other`, a table of the same shape, has; NONE if it sees none. */
+  recordLike(other: TableStore, record: Address, at: CommitSeq): Address {
+    const { slab } = other.#chains
+    const page = slab.page(record)
+    const start = slab.dataStart(record)
+    const row = this.#chains.find(page, start, this.format.keyEnd(page, start))
+    return row < 0 ? NONE : this.recordAt(row, at)
+  }
+
+  /** Whether a record and one of `other`, a table of the same shape, hold the same texts. */
+  isSameRow(record: Address, other: TableStore, otherRecord: Address): boolean {
+    const page = this.#chains.slab.page(record)
+    const start = this.#chains.slab.dataStart(record)
+    const otherPage = other.#chains.slab.page(otherRecord)
+    const otherStart = other.#chains.slab.dataStart(otherRecord)
+    const end = this.format.end(page, start)
+    const otherEnd = this.format.end(otherPage, otherStart)
+    return page.compare(otherPage, otherStart, otherEnd, start, end) === 0
+  }
+
   #isAlive(record: Address, at: CommitSeq): boolean {
     const { slab } = this.#chains
     return !slab.has(record, TOMBSTONE) && !this.#truncations.killed(slab.seq(record), at)

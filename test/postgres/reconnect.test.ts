@@ -325,15 +325,15 @@ describe('a server', () => {
     await server.start()
     await until(() => bounded.state === 'live' && serving.state === 'live', 'both stream again')
     expect(table.local.get(1)?.balance).toBe(EACH)
-    await until(() => events.length > 0, 'the reader of changes hears of it')
-    expect(events).toMatchObject([{ kind: 'gap', reason: 'reload' }])
     await caughtUp(bounded)
     const writer = new pg.Client({ connectionString: db.url })
     await writer.connect()
     await writer.query('update accounts set balance = 1 where id = 1')
     await writer.end()
     await caughtUp(bounded)
-    expect(events.slice(1)).toMatchObject([
+    await until(() => events.length > 0, 'the reader of changes hears of it')
+    // Loaded anew, there was no difference to tell.
+    expect(events).toMatchObject([
       { kind: 'update', old: { balance: EACH }, new: { balance: 1 }, last: true },
     ])
     await bounded.close()
