@@ -1,7 +1,7 @@
 /** What is done to tables, types and publications while the cache runs, or was done before. */
 import type { Scenario } from './scenario.js'
 
-const PARTITIONED = 'partitioned tables are being built; until then they are refused by name'
+const PARTITIONED = 'a partitioned table is refused by name; its partitions are declared one by one'
 
 export const schemaScenarios = {
   S1: {
