@@ -75,6 +75,23 @@ export function unlessAborted<T>(work: Promise<T>, signal: AbortSignal | undefin
   })
 }
 
+/** What `work` gives, under a signal that also aborts, with the reason `late`, once `limitMs` have passed. */
+export async function within<T>(
+  timers: Timers,
+  limitMs: number,
+  signal: AbortSignal,
+  late: () => Error,
+  work: (signal: AbortSignal) => Promise<T>,
+): Promise<T> {
+  const limit = new AbortController()
+  const cancel = timers.after(limitMs, () => limit.abort(late()))
+  try {
+    return await work(AbortSignal.any([signal, limit.signal]))
+  } finally {
+    cancel()
+  }
+}
+
 /** One row of a query's answer, every value as PostgreSQL's text (or null): no type parser has touched it. */
 export type TextRow = Readonly<Record<string, string | null>>
 

@@ -16,7 +16,37 @@ export const CHANCE_FAULTS = [
 ] as const
 
 /** Faults that come at any time, by themselves. */
-export const TIMED_FAULTS = [] as const
+export const TIMED_FAULTS = [
+  'stream cut',
+  'walsender terminated',
+  'stream half-open',
+  'stream frozen',
+  'session cut',
+  'session half-open',
+  'session frozen',
+  'all connections cut',
+  'nobody listens',
+  'immediate crash',
+  'fast restart',
+  'failover',
+  'failover with slots',
+  'slot dropped',
+  'slot made anew',
+  'slot invalidated',
+  'slot in use',
+  'standby missing',
+  'table altered',
+  'table locked',
+  'long writer',
+  'event loop stalls',
+  'clock is set',
+  'taken for a standby of ours',
+  'a standby answers',
+  'exported snapshots gone',
+  'relations announced again',
+  'keepalives in a row',
+  'checkpoint',
+] as const
 
 export type TimedFault = (typeof TIMED_FAULTS)[number]
 
@@ -28,7 +58,7 @@ export const COUNTED = [
   'backpressure',
 ] as const
 
-export type FaultName = (typeof CHANCE_FAULTS)[number] | (typeof COUNTED)[number]
+export type FaultName = (typeof CHANCE_FAULTS)[number] | (typeof COUNTED)[number] | TimedFault
 
 /** Which faults a run has, and how often each has struck. */
 export class Faults {

@@ -3,6 +3,7 @@ import { type Cache, openCache } from '../../src/index.js'
 import { type DecoderName, decoders } from '../../src/decode/index.js'
 import { Random } from '../random.js'
 import { Coverage } from './coverage.js'
+import { Director } from './director.js'
 import { type FaultName, Faults, type TimedFault } from './faults.js'
 import { balanceRows, type Mix, rowOf } from './generate.js'
 import { isRefusal, MismatchError, Oracle } from './oracle.js'
@@ -61,6 +62,12 @@ const BALANCE = 1000
 const TURMOIL_MS = 3_600_000
 /** Once the faults have stopped, memory has to be fresh and equal within this. */
 const CALM_MS = 120_000
+/** The same if a session's peer has vanished: who reads a table over it learns that from TCP alone, after eleven minutes. */
+const CALM_HALF_OPEN_MS = 900_000
+/** When all is written, so long the faults go on. */
+const REST_MS = 5_000
+/** By then at the latest a probe has come. */
+const FRESH_MS = 2_000
 /** Attempts to open the cache. */
 const OPENINGS_MAX = 50
 
@@ -84,6 +91,7 @@ class History {
   #failure: Error | undefined
   #loads = 0
   #reader: Reader | undefined
+  #director: Director | undefined
 
   constructor(options: HistoryOptions) {
     const { seed, chanceFaults, major, latency, chunkFrames, walSenderTimeoutMs } = options
@@ -154,7 +162,7 @@ class History {
           model: this.#model,
           coverage: this.#coverage,
           isUp: () => this.#server.down === null,
-          standbyMissing: () => false,
+          standbyMissing: () => this.#director?.isStandbyMissing ?? false,
           onAcknowledged: commit => oracle.acknowledged(commit),
         },
         each,
@@ -178,11 +186,30 @@ class History {
       onFailure: error => this.#fail(error),
     })
     this.#reader = reader
+    this.#director = new Director({
+      scheduler,
+      random: this.#random.fork(8),
+      server: this.#server,
+      faults: this.#faults,
+      oracle,
+      tables: mix.tables,
+      writers,
+      chosen: this.#options.timedFaults,
+      pauseMs: this.#options.faultPauseMs,
+    })
     this.#server.onArrived = () => reader.arrived()
     const isCaughtUp = (): boolean => this.#isCaughtUp(cache, oracle)
     const areDone = (): boolean => writers.every(({ isDone }) => isDone)
-    await scheduler.run(() => this.#isOver || (areDone() && isCaughtUp()), scheduler.nowMs + TURMOIL_MS)
-    await this.#calm(cache, reader, oracle, () => areDone() && isCaughtUp() && cache.staleness() < 2_000)
+    await scheduler.run(() => this.#isOver || areDone(), scheduler.nowMs + TURMOIL_MS)
+    // Cut after cut, memory comes one frame further; among all other faults it need not come to rest.
+    const restMs = this.#options.cutsEveryFrame ? TURMOIL_MS : REST_MS
+    await scheduler.run(() => this.#isOver || isCaughtUp(), scheduler.nowMs + restMs)
+    await this.#calm(
+      cache,
+      reader,
+      oracle,
+      () => areDone() && isCaughtUp() && isHealthy(cache, this.#options.maxStalenessMs),
+    )
     await this.#close(cache)
   }
 
@@ -190,15 +217,17 @@ class History {
   async #calm(cache: Cache, reader: Reader, oracle: Oracle, isFresh: () => boolean): Promise<void> {
     const scheduler = this.#scheduler
     this.#faults.stop()
+    this.#director?.stop()
     this.#cutter.stop()
-    const isCalm = await scheduler.run(() => this.#isOver || isFresh(), scheduler.nowMs + CALM_MS)
+    const calmMs = this.#faults.counts['session half-open'] === undefined ? CALM_MS : CALM_HALF_OPEN_MS
+    const isCalm = await scheduler.run(() => this.#isOver || isFresh(), scheduler.nowMs + calmMs)
     if (this.#isOver) return
     if (!isCalm)
       throw new MismatchError(
-        `${CALM_MS} ms after the last fault, memory is still not fresh: ${JSON.stringify(cache.health(), null, 1).slice(0, 600)}`,
+        `${calmMs} ms after the last fault, memory is still not fresh: ${JSON.stringify(cache.health(), null, 1).slice(0, 600)}`,
       )
     reader.stop()
-    await scheduler.run(() => this.#isOver || reader.isIdle, scheduler.nowMs + CALM_MS)
+    await scheduler.run(() => this.#isOver || (reader.isIdle && isFresh()), scheduler.nowMs + CALM_MS)
     if (this.#isOver) return
     const place = oracle.place(cache)
     for (const spec of this.#options.mix.tables)
@@ -302,4 +331,12 @@ function firstRowsOf(random: Random, mix: Mix, spec: TableSpec): (readonly (stri
   if (spec === cash || spec === bank)
     return Array.from({ length: balanceRows(mix) }, (_, i) => [String(i + 1), String(BALANCE)])
   return Array.from({ length: Math.ceil(mix.keys / 2) }, () => rowOf(random, mix, spec))
+}
+
+/** Fresh, and every table readable. */
+function isHealthy(cache: Cache, maxStalenessMs: number): boolean {
+  return (
+    cache.staleness() < Math.min(FRESH_MS, maxStalenessMs * 0.7) &&
+    cache.health().tables.every(({ failed }) => failed === null)
+  )
 }

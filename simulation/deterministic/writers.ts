@@ -202,7 +202,7 @@ export class Writer {
     // It belongs to nobody from now on, and survives a crash of the server.
     const finish = (): void => {
       if (!isUp()) scheduler.after(LOCK_RETRY_MS, finish)
-      else if (!model.isRunning(transaction.xid)) return
+      else if (!model.has(transaction)) return
       else if (script.end === 'prepare and rollback') model.rollBack(transaction)
       else this.#record(transaction, script)
     }
@@ -218,12 +218,12 @@ export class Writer {
   /** Record, disk, limbo, everybody; and then its writer is told. */
   #record(transaction: Transaction, { isSynchronous, limboMs }: ScriptTransaction): void {
     const { model, scheduler, coverage, onAcknowledged, standbyMissing } = this.#context
-    const { end, xid } = model.commit(transaction)
+    const { end } = model.commit(transaction)
     const { timeline, startedAt } = model
     coverage.transactions++
     const show = (): void => {
       // A crash has shown it to everybody, or lost it.
-      if (model.startedAt !== startedAt || !model.isRunning(xid)) return
+      if (model.startedAt !== startedAt || !model.has(transaction)) return
       if (isSynchronous && standbyMissing()) {
         scheduler.after(LOCK_RETRY_MS, show)
         return

@@ -24,12 +24,12 @@ import type { RunQuery } from '../query/database.js'
 import { hasIntegerKey, KeyReader } from '../query/key.js'
 import { UniqueKeys } from '../query/unique.js'
 import type { LiveTable } from '../query/live.js'
-import { type Connections, unlessAborted } from '../runtime.js'
+import { type Connections, unlessAborted, within } from '../runtime.js'
 import { type DurableSlot, openSlotSource, resumeSlotSource } from '../source/slot-source.js'
 import type { ChangeSource } from '../source/source.js'
 import { Store } from '../store/store.js'
 import type { TableLayout } from '../store/table.js'
-import { isServerError } from '../wire/connect-errors.js'
+import { isServerError, noAnswer } from '../wire/connect-errors.js'
 import type { SessionPool } from '../wire/session-pool.js'
 import { tightestMs } from './bounds.js'
 import { APPLICATION_NAME, type ResolvedOptions } from './options.js'
@@ -42,6 +42,8 @@ const PROBE_INTERVAL_MAX_MS = 1_000
 const PROBE_INTERVAL_MIN_MS = 10
 /** How long a read waits for a proof of its own. While a huge transaction is applied, none can be had. */
 const PROOF_WAIT_MS = 1_000
+/** How long the tables may take to be looked at before a stream is gone on with: an idle session may have died with it, unnoticed. */
+const RESUME_LOOK_MS = 5_000
 /** How long a probe's position may take to arrive: the next probe asks again. */
 const REACH_TIMEOUT_MS = 24 * 3600 * 1000
 
@@ -218,7 +220,14 @@ export class Generation {
   async resume(signal: AbortSignal): Promise<string | null> {
     const { options, connections, sessions, setup, slot } = this.#context
     if (slot === null) return 'a temporary slot goes with its connection'
-    const now = await sessions.run(session => readFingerprint(session, setup, setup.files !== null), signal)
+    const { timers } = options.runtime
+    const now = await within(
+      timers,
+      RESUME_LOOK_MS,
+      signal,
+      () => noAnswer(RESUME_LOOK_MS),
+      limited => sessions.run(session => readFingerprint(session, setup, setup.files !== null), limited),
+    )
     const obstacle = this.#watch.obstacle(now.fingerprint)
     if (obstacle !== null) return obstacle
     if (now.files !== setup.files) {

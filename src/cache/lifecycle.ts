@@ -10,7 +10,7 @@ import {
 } from '../errors.js'
 import type { TableMapping } from '../mapping/mapping.js'
 import type { CallerSession } from '../mapping/session.js'
-import { type Connections, pause } from '../runtime.js'
+import { type Connections, pause, within } from '../runtime.js'
 import {
   failureEvent,
   initialSlotState,
@@ -22,7 +22,7 @@ import {
 import type { DurableSlot } from '../source/slot-source.js'
 import type { RunQuery } from '../query/database.js'
 import type { SessionPool } from '../wire/session-pool.js'
-import { isServerError } from '../wire/connect-errors.js'
+import { isServerError, noAnswer } from '../wire/connect-errors.js'
 import { Generation, type GenerationEvents } from './generation.js'
 import type { ResolvedOptions } from './options.js'
 import { Poison } from './poison.js'
@@ -37,6 +37,9 @@ import { START_RETRY_MS } from './start-retry.js'
 const SETTLED_LOADS = 20
 const SETTLED_MIN_MS = 1_000
 const SETTLED_MAX_MS = 30_000
+
+/** How long the catalogue may take to be looked at anew, locks on tables to publish included: a session may have died unnoticed. */
+const PREPARE_LIMIT_MS = 60_000
 
 /** SQLSTATE: the slot's last walsender is not gone yet. */
 const OBJECT_IN_USE = '55006'
@@ -199,7 +202,7 @@ export class Lifecycle {
   }
 
   async #loaded(known: Setup | null, signal: AbortSignal): Promise<Generation> {
-    const found = known ?? (await prepare(this.#options, this.#session, this.#sessions, signal, this.#setup))
+    const found = known ?? (await this.#prepared(signal))
     const setup = this.#withoutPoisoned(found)
     this.#hooks.beforeLoad(setup)
     this.#turn({ kind: 'opened' })
@@ -226,6 +229,17 @@ export class Lifecycle {
     this.#setup = setup
     this.#turn({ kind: 'loaded' })
     return generation
+  }
+
+  #prepared(signal: AbortSignal): Promise<Setup> {
+    const { timers } = this.#options.runtime
+    return within(
+      timers,
+      PREPARE_LIMIT_MS,
+      signal,
+      () => noAnswer(PREPARE_LIMIT_MS),
+      limited => prepare(this.#options, this.#session, this.#sessions, limited, this.#setup),
+    )
   }
 
   #onProven(generation: Generation, askedMs: number): void {

@@ -35,6 +35,11 @@ export function lostError(thrown: unknown): ConnectionError {
   return new ConnectionError('lost', message, true, { cause })
 }
 
+/** A session that does not answer is given up: its peer may have vanished, which TCP tells only after many minutes. */
+export function noAnswer(limitMs: number): ConnectionError {
+  return lostError(new Error(`no answer within ${limitMs} ms`))
+}
+
 /** Whether an error of a query means that its connection is gone, and not that the query was wrong. */
 export function meansLost(error: unknown): boolean {
   const { code } = error as { code?: unknown }

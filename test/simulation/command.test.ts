@@ -60,7 +60,7 @@ test('the command explains itself, and what is wrong with its options', async ()
   const wrong = await simulate('--scenario', 'nonsense')
   expect([wrong.status, wrong.stderr.split('\n')[0]]).toEqual([
     2,
-    '--scenario is one of history, faults, tpcb, giant, bounded, queries, reconnect, tokens, deterministic, every-frame.',
+    '--scenario is one of history, faults, tpcb, giant, bounded, audit, queries, reconnect, tokens, deterministic, every-frame.',
   ])
   expect((await simulate('--sed', '1')).status).toBe(2)
 })

@@ -32,6 +32,10 @@ export class DecoderbufsEncoder implements Encoder {
     yield { at: transaction.end, payload: this.#mark(transaction, COMMIT) }
   }
 
+  announceAgain(): void {
+    // Each of its changes names its table itself.
+  }
+
   #mark(transaction: Committed, op: bigint): Buffer {
     this.#head(transaction)
     return this.#message.uint8(tag(4, VARINT)).varint(op).copy()

@@ -14,6 +14,8 @@ export interface Frame {
 /** An output plugin: what it writes for a commit. It belongs to one stream, since plugins remember what they have announced. */
 export interface Encoder {
   frames(transaction: Committed): Iterable<Frame>
+  /** Forgets what it has announced. */
+  announceAgain(): void
 }
 
 export function encoderOf(

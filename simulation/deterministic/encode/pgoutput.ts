@@ -36,6 +36,10 @@ export class PgoutputEncoder implements Encoder {
     yield { at: transaction.end, payload: this.#commit(transaction) }
   }
 
+  announceAgain(): void {
+    this.#announced.clear()
+  }
+
   #begin({ commitAt, timeMicros, xid }: Committed): Buffer {
     this.#out.reset()
     this.#out

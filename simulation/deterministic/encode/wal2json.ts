@@ -15,6 +15,10 @@ export class Wal2jsonEncoder implements Encoder {
     }
     yield frame(transaction.end, { action: 'C', ...common(transaction, transaction.commitAt) })
   }
+
+  announceAgain(): void {
+    // Each of its changes names its table itself.
+  }
 }
 
 function frame(at: Position, value: object): Frame {

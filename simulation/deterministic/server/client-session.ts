@@ -9,6 +9,9 @@ import { type Answer, type Parameters, UnknownStatementError } from './statement
 /** How often who waits for a lock looks whether it is free. */
 const LOCK_POLL_MS = 3
 
+/** When TCP itself gives a vanished peer up: ten seconds, and nine probes 75 seconds apart, as Linux does by default. */
+const KEEP_ALIVE_MS = 685_000
+
 /** Something that was asked: what settles it, and what the server does about it. */
 interface Request {
   readonly work: (backend: Backend) => unknown
@@ -29,6 +32,8 @@ export class ClientSession {
   #resolveEnded!: (reason: Error | undefined) => void
   readonly #requests: Request[] = []
   readonly #unsettled = new Set<Request>()
+  /** Whether it carries a stream. */
+  isStreaming = false
   #isOver = false
   #isBusy = false
   #closing: Promise<void> | undefined
@@ -145,6 +150,7 @@ export class ClientSession {
     this.up.cut()
     this.down.cut()
     this.server.scheduler.after(serverNoticesMs, () => this.backend.leave())
+    this.server.scheduler.after(KEEP_ALIVE_MS, () => this.lose(new Error('read ETIMEDOUT')))
   }
 
   close(): Promise<void> {

@@ -103,6 +103,11 @@ export class PostgresModel {
     return this.#nextFile++
   }
 
+  /** Whether this very transaction is known here: it may have been lost with a server, and its id given out again. */
+  has(transaction: Transaction): boolean {
+    return this.#running.get(transaction.xid) === transaction
+  }
+
   /** Neither rolled back nor visible to everybody yet. */
   isRunning(xid: number): boolean {
     return this.#running.has(xid)
@@ -188,7 +193,9 @@ export class PostgresModel {
 
   /** What a slot sees that begins at the end of the log: every commit whose record is there, also those in limbo. */
   slotSnapshot(): Snapshot {
-    const xmax = Math.max(this.#newestEnded, this.committed.at(-1)?.xid ?? 0) + 1
+    // Of those in limbo, the newest id need not be the last one's in the log.
+    let xmax = this.#newestEnded + 1
+    for (const { xid, isCommitted } of this.#running.values()) if (isCommitted && xid >= xmax) xmax = xid + 1
     const running = new Set<number>()
     for (const { xid, isCommitted } of this.#running.values())
       if (!isCommitted && xid < xmax) running.add(xid)
@@ -260,7 +267,7 @@ export class PostgresModel {
     this.#held.clear()
     this.#dueRows = []
     // Ids that were never written to the log are given out again.
-    const used = Math.max(newest, this.#newestEnded - 50, ...prepared.map(({ xid }) => xid))
+    const used = Math.max(newest, FIRST_XID, ...prepared.map(({ xid }) => xid))
     this.#nextXid = used + 1
     this.#newestEnded = used
     for (const spec of TABLES) {
@@ -271,7 +278,7 @@ export class PostgresModel {
       while (files.length > 1 && files.at(-1)!.xid > newest) files.pop()
       heap.file = files.at(-1)!.file
     }
-    for (const transaction of prepared) this.#redo(transaction)
+    if (!isPromoted) for (const transaction of prepared) this.#redo(transaction)
   }
 
   /** A prepared transaction survives: its rows are locked, and waiting for its end. */

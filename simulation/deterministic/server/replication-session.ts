@@ -64,6 +64,7 @@ export class ScriptedReplication implements ReplicationConnection {
       )
       return true
     })
+    this.#session.isStreaming = true
     this.#walsender?.run()
   }
 

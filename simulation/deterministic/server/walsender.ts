@@ -101,6 +101,11 @@ export class Walsender {
     })
   }
 
+  /** The relations may have changed: they are announced again before their next change. */
+  announceAgain(): void {
+    this.#encoder.announceAgain()
+  }
+
   /** So many bytes have left the network. */
   taken(bytes: number): void {
     const wasFull = this.#bytesUnderWay >= WINDOW_BYTES
@@ -120,9 +125,9 @@ export class Walsender {
     if (flushed > this.#sent)
       this.#server.fail(new Error(`The cache has confirmed ${flushed}, but only ${this.#sent} was sent.`))
     this.#slot.confirmed = Math.max(this.#slot.confirmed, flushed)
-    if (message[33] === 1) this.#keepalive(false)
+    if (message[33] === 1) this.keepalive(false)
     // What the server does on every turn of its loop: an answer with an old position is answered.
-    else if (this.#isCaughtUp && flushed < this.#sent) this.#keepalive(false)
+    else if (this.#isCaughtUp && flushed < this.#sent) this.keepalive(false)
   }
 
   get #isCaughtUp(): boolean {
@@ -185,10 +190,11 @@ export class Walsender {
     const { flushed } = this.#server.model.log
     const isNews = flushed > this.#sent
     this.#sent = Math.max(this.#sent, flushed)
-    if (isNews || this.#slot.confirmed < this.#sent) if (isNews) this.#keepalive(false)
+    if (isNews) this.keepalive(false)
   }
 
-  #keepalive(asksReply: boolean): void {
+  /** What it says is `sent`: proof of life, and of nothing else. */
+  keepalive(asksReply: boolean): void {
     const message = Buffer.alloc(23)
     message[0] = COPY_DATA
     message.writeUInt32BE(22, 1)
@@ -254,7 +260,7 @@ export class Walsender {
       }
       if (silentMs >= timeoutMs / 2 && !this.#hasAsked) {
         this.#hasAsked = true
-        this.#keepalive(true)
+        this.keepalive(true)
       }
       this.#watch()
     })

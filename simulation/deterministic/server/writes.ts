@@ -91,6 +91,11 @@ export class WriterSession {
     this.#begun()
   }
 
+  /** LOCK TABLE: nobody else gets at it. */
+  lock(spec: TableSpec): void {
+    this.#begun().exclusive.add(spec.oid)
+  }
+
   savepoint(): void {
     const transaction = this.#begun()
     transaction.savepoints.push({ changes: transaction.changes.length, undone: transaction.undo.length })
