@@ -4,6 +4,7 @@ import { parseArgs } from 'node:util'
 import type { DecoderName } from '../src/decode/index.js'
 import { type Major, type PostgresOptions, serverFor, startPostgres } from '../test/support/postgres.js'
 import { decoderNames, notCarriedBy, oddities, type Oddity } from './decoders.js'
+import { deterministicBreaks } from './deterministic/breaks.js'
 import { failureText, runDeterministic } from './deterministic/scenario.js'
 import { scenarios, scriptedScenarios } from './scenarios.js'
 
@@ -32,6 +33,7 @@ const help = `Usage: npm run simulate -- [options]
   --break NAME      takes a protection away, to see that it is missed: ${Object.entries(scenarios)
     .flatMap(([name, { breaks = [] }]) => (breaks.length === 0 ? [] : [`${name}: ${breaks.join(', ')}`]))
     .join('; ')}
+                    without a server: ${Object.keys(deterministicBreaks).join(', ')}; list names these
   --json            ends with one line of JSON
   --help            this text
 
@@ -58,10 +60,11 @@ interface ScriptedCommand {
   readonly histories: number
   readonly from: number
   readonly decoders: readonly DecoderName[]
+  readonly broken: string | undefined
   readonly json: boolean
 }
 
-function readCommand(args: readonly string[]): Command | ScriptedCommand | 'help' {
+function readCommand(args: readonly string[]): Command | ScriptedCommand | 'help' | 'breaks' {
   const { values } = parseArgs({
     args: [...args],
     options: {
@@ -79,12 +82,17 @@ function readCommand(args: readonly string[]): Command | ScriptedCommand | 'help
     },
   })
   if (values.help) return 'help'
+  if (values.break === 'list') return 'breaks'
   const { scenario, decoder, portable, break: broken, json } = values
   const seed = values.seed === undefined ? randomInt(2 ** 32) : wholeNumber('--seed', values.seed)
   const scripted = scriptedScenarios[scenario]
   if (scripted !== undefined) {
     if (decoder !== 'all' && !isDecoder(decoder))
       throw new UsageError(`--decoder is one of ${decoderNames.join(', ')}, all.`)
+    if (broken !== undefined && !Object.hasOwn(deterministicBreaks, broken))
+      throw new UsageError(
+        `--break is one of ${Object.keys(deterministicBreaks).join(', ')} for this scenario.`,
+      )
     const histories = values.histories ?? values.steps
     return {
       kind: 'scripted',
@@ -93,6 +101,7 @@ function readCommand(args: readonly string[]): Command | ScriptedCommand | 'help
       histories: histories === undefined ? scripted.defaultSteps : wholeNumber('--histories', histories),
       from: values.from === undefined ? 0 : wholeNumber('--from', values.from),
       decoders: decoder === 'all' ? decoderNames : [decoder],
+      broken,
       json,
     }
   }
@@ -179,6 +188,7 @@ async function runScripted({
   histories,
   from,
   decoders,
+  broken,
   json,
 }: ScriptedCommand): Promise<void> {
   const { mode } = scriptedScenarios[scenario]!
@@ -190,6 +200,7 @@ async function runScripted({
     from,
     decoders,
     mode,
+    broken,
     onProgress: line => console.log(`  ${line}`),
   })
   if (failure !== undefined) {
@@ -210,6 +221,7 @@ function textOf(value: unknown): string {
 try {
   const command = readCommand(process.argv.slice(2))
   if (command === 'help') console.log(help)
+  else if (command === 'breaks') console.log(Object.keys(deterministicBreaks).join('\n'))
   else if ('kind' in command) await runScripted(command)
   else await run(command)
 } catch (error) {

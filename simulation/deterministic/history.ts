@@ -1,17 +1,20 @@
 import pg from 'pg'
 import { type Cache, openCache } from '../../src/index.js'
 import { type DecoderName, decoders } from '../../src/decode/index.js'
+import { FILL_RULES_OPTION } from '../../src/cache/options.js'
 import { Random } from '../random.js'
+import type { Break } from './breaks.js'
 import { Coverage } from './coverage.js'
 import { Director } from './director.js'
 import { type FaultName, Faults, type TimedFault } from './faults.js'
 import { balanceRows, type Mix, rowOf } from './generate.js'
-import { isRefusal, MismatchError, Oracle } from './oracle.js'
+import { isRefusal, MismatchError, Oracle, placeOf } from './oracle.js'
 import { Reader } from './readers.js'
 import { Scheduler } from './scheduler.js'
 import { bank, cash, type Declaration, declarationOf, type TableSpec } from './schema.js'
 import type { Script, WriterScript } from './script.js'
 import { Cutter } from './server/cutter.js'
+import type { Position } from './server/log.js'
 import { PostgresModel } from './server/model.js'
 import type { Latency } from './server/network.js'
 import { ScriptedServer } from './server/server.js'
@@ -41,6 +44,8 @@ export interface HistoryOptions {
   readonly lookMs: number
   /** How many notes of what happened are kept. */
   readonly traceLines?: number
+  /** What is taken away, to see that it is missed. */
+  readonly broken?: Break | undefined
 }
 
 export interface HistoryResult {
@@ -75,7 +80,12 @@ const OPENINGS_MAX = 50
 export async function runHistory(options: HistoryOptions): Promise<HistoryResult> {
   // What has to be read from disk is read before: nothing real may happen in between.
   await decoders[options.decoder].load()
-  return new History(options).run()
+  const restore = options.broken?.apply?.()
+  try {
+    return await new History(options).run()
+  } finally {
+    restore?.()
+  }
 }
 
 class History {
@@ -114,6 +124,7 @@ class History {
       latency,
       chunkFrames,
       walSenderTimeoutMs,
+      hidden: options.broken?.hidden,
     })
   }
 
@@ -198,6 +209,7 @@ class History {
       pauseMs: this.#options.faultPauseMs,
     })
     this.#server.onArrived = () => reader.arrived()
+    this.#server.onConfirmed = position => this.#checkConfirmed(cache, position)
     const isCaughtUp = (): boolean => this.#isCaughtUp(cache, oracle)
     const areDone = (): boolean => writers.every(({ isDone }) => isDone)
     await scheduler.run(() => this.#isOver || areDone(), scheduler.nowMs + TURMOIL_MS)
@@ -245,6 +257,14 @@ class History {
     if (!this.#isOver) this.#checkLeftovers('close()')
   }
 
+  /** While the stream that is read runs: what was confirmed is visible. */
+  #checkConfirmed(cache: Cache, position: Position): void {
+    if (cache.state !== 'live') return
+    const { timeline, lsn } = placeOf(cache.position)
+    if (timeline === this.#model.timeline && position > lsn)
+      this.#fail(new MismatchError(`The cache has confirmed ${position}, but is only at ${lsn}.`))
+  }
+
   #checkLeftovers(who: string): void {
     const { sessions, slots } = this.#server
     if (sessions.size > 0 || slots.byName.size > 0)
@@ -264,7 +284,7 @@ class History {
   }
 
   async #attempt(pool: pg.Pool, entities: Declaration[]): Promise<{ cache: Cache | null; error: unknown }> {
-    const { decoder, isDurable, maxStalenessMs } = this.#options
+    const { decoder, isDurable, maxStalenessMs, broken } = this.#options
     const { clock, timers } = this.#scheduler
     const random = this.#random.fork(6)
     const note = (message: string): void => this.#note(message)
@@ -278,6 +298,7 @@ class History {
       entities,
       decoder,
       maxStaleness: maxStalenessMs,
+      ...(broken?.fillRules === undefined ? {} : { [FILL_RULES_OPTION]: broken.fillRules }),
       slot: isDurable ? { durable: true, name: 'walcache_sim' } : { temporary: true },
       runtime: { clock, timers, random: () => random.uint32() / 2 ** 32, connections: this.#server },
       logger: { debug: note, info: note, warn: note, error: note },

@@ -1,4 +1,5 @@
 import type { DecoderName } from '../../src/decode/index.js'
+import { deterministicBreaks } from './breaks.js'
 import type { FeatureCounts } from './coverage.js'
 import { type HistoryOptions, type HistoryResult, runHistory } from './history.js'
 import { type Mode, plan } from './plan.js'
@@ -11,6 +12,8 @@ export interface DeterministicOptions {
   readonly mode: Mode
   /** The first history's number: to run one of many again. */
   readonly from?: number
+  /** One of `deterministicBreaks`. */
+  readonly broken?: string | undefined
   /** Told now and then how far it is. */
   readonly onProgress?: (line: string) => void
 }
@@ -55,12 +58,16 @@ export async function runDeterministic({
   decoders,
   mode,
   from = 0,
+  broken,
   onProgress = () => undefined,
 }: DeterministicOptions): Promise<{ report: DeterministicReport; failure: Failure | undefined }> {
   const totals = new Totals(seed)
   for (let index = from; index < from + histories; index++)
     for (const decoder of decoders) {
-      const options = plan(seed, index, decoder, mode)
+      const options = {
+        ...plan(seed, index, decoder, mode),
+        broken: broken === undefined ? undefined : deterministicBreaks[broken],
+      }
       const result = await runHistory(options)
       totals.add(result)
       if (result.failure !== undefined) {

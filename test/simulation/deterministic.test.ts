@@ -1,4 +1,5 @@
 import { expect, test } from 'vitest'
+import { MismatchError } from '../../simulation/deterministic/oracle.js'
 import { runDeterministic } from '../../simulation/deterministic/scenario.js'
 
 const decoders = ['pgoutput', 'wal2json', 'decoderbufs'] as const
@@ -27,3 +28,25 @@ test('the same seed is the same, event for event', async () => {
   const another = await runDeterministic({ seed: 8, histories: 2, decoders, mode: 'swarm' })
   expect(another.report.traceHash).not.toBe(one.report.traceHash)
 }, 120_000)
+
+test.each([
+  'confirm-on-receipt',
+  'publish-per-row',
+  'keepalive-overtakes',
+  'toast-as-null',
+  'pin-ignored',
+  'age-ignored',
+])(
+  'the simulation finds what was broken on purpose: %s',
+  async broken => {
+    const { failure } = await runDeterministic({
+      seed: 1,
+      histories: 40,
+      decoders: ['pgoutput'],
+      mode: 'swarm',
+      broken,
+    })
+    expect(failure?.error).toBeInstanceOf(MismatchError)
+  },
+  120_000,
+)

@@ -12,10 +12,24 @@ import {
   UnknownStatementError,
 } from './statements-types.js'
 
+const PLACE = escaped(
+  `FROM (SELECT pg_current_snapshot() AS snapshot, pg_is_in_recovery() AS recovering, pg_postmaster_start_time() AS started,
+    CASE WHEN pg_is_in_recovery() THEN '0/0' ELSE pg_current_wal_insert_lsn() END AS position) AS s`,
+)
+
 export const readStatements: readonly Statement[] = [
   {
     name: 'fill by key',
-    text: /^SELECT s\.\*, t\.xmin AS xmin, (.*) FROM \(SELECT pg_current_snapshot\(\) AS snapshot, pg_is_in_recovery\(\) AS recovering, pg_postmaster_start_time\(\) AS started, CASE WHEN pg_is_in_recovery\(\) THEN '0\/0' ELSE pg_current_wal_insert_lsn\(\) END AS position\) AS s LEFT JOIN "public"\."(\w+)" AS t ON t\."(\w+)" = ANY \(\$1\)$/,
+    text: new RegExp(
+      `^SELECT s\\.\\*, t\\.xmin AS xmin, (.*) ${PLACE} LEFT JOIN "public"\\."(\\w+)" AS t ON t\\."(\\w+)" = ANY \\(\\$1\\)$`,
+    ),
+    answer: fill,
+  },
+  {
+    name: 'fill by key, of a selection',
+    text: new RegExp(
+      `^SELECT s\\.\\*, t\\.\\* ${PLACE} LEFT JOIN \\(SELECT t\\.xmin AS xmin, (.*) FROM "public"\\."(\\w+)" AS t WHERE t\\."(\\w+)" = ANY \\(\\$1\\)\\) AS t ON true$`,
+    ),
     answer: fill,
   },
   {

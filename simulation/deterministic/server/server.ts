@@ -1,6 +1,7 @@
 import type { Connections, QueryConnection, ReplicationConnection } from '../../../src/runtime.js'
 import { connectError } from '../../../src/wire/connect-errors.js'
 import type { Random } from '../../random.js'
+import type { Hidden } from '../breaks.js'
 import type { Coverage } from '../coverage.js'
 import type { Faults } from '../faults.js'
 import type { Scheduler } from '../scheduler.js'
@@ -32,6 +33,8 @@ export interface ServerOptions {
   /** Frames that go out at once, at most. */
   readonly chunkFrames: number
   readonly walSenderTimeoutMs: number
+  /** What is kept from the cache, to see that it is missed. */
+  readonly hidden?: Hidden | undefined
 }
 
 /** How long an attempt to connect takes to be refused. */
@@ -50,6 +53,7 @@ export class ScriptedServer implements Connections {
   readonly cutter: Cutter
   readonly chunkFrames: number
   walSenderTimeoutMs: number
+  readonly hidden: Hidden | null
   readonly recogniser = new Recogniser()
   readonly slots = new Slots()
   readonly backends = new Set<Backend>()
@@ -72,6 +76,8 @@ export class ScriptedServer implements Connections {
   failure: Error | null = null
   readonly #latency: Latency
   #isFlushDue = false
+  /** The cache has confirmed a position. */
+  onConfirmed: (position: Position) => void = () => undefined
   /** Some of the stream has reached the cache. */
   onArrived: () => void = () => undefined
   #pid = 100
@@ -88,6 +94,7 @@ export class ScriptedServer implements Connections {
     this.cutter = options.cutter
     this.chunkFrames = options.chunkFrames
     this.walSenderTimeoutMs = options.walSenderTimeoutMs
+    this.hidden = options.hidden ?? null
     this.#latency = options.latency
     this.model.onMoved = () => {
       for (const walsender of this.walsenders) walsender.wake()

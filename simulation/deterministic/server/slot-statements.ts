@@ -30,10 +30,10 @@ export const slotStatements: readonly Statement[] = [
   {
     name: 'identify system',
     text: /^IDENTIFY_SYSTEM$/,
-    answer: ({ server: { model } }) => [
+    answer: ({ server: { model, hidden } }) => [
       row('identify system', {
         systemid: model.systemId,
-        timeline: String(model.timeline),
+        timeline: String(hidden === 'timeline' ? 1 : model.timeline),
         xlogpos: lsnText(model.log.flushed),
         dbname: 'app',
       }),

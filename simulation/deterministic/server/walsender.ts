@@ -124,6 +124,7 @@ export class Walsender {
     this.#hasAsked = false
     if (flushed > this.#sent)
       this.#server.fail(new Error(`The cache has confirmed ${flushed}, but only ${this.#sent} was sent.`))
+    this.#server.onConfirmed(flushed)
     this.#slot.confirmed = Math.max(this.#slot.confirmed, flushed)
     if (message[33] === 1) this.keepalive(false)
     // What the server does on every turn of its loop: an answer with an old position is answered.
