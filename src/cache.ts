@@ -1,5 +1,6 @@
 import type pg from 'pg'
 import { CacheCore, type CacheHealth, type CacheState } from './cache/core.js'
+import type { AddTableOptions } from './cache/additions.js'
 import type { CacheEvents } from './cache/events.js'
 import { type OpenCacheOptions, resolveOptions } from './cache/options.js'
 import type { Session } from './cache/session.js'
@@ -18,6 +19,19 @@ import type {
 export interface Cache extends AsyncDisposable {
   /** The table that this class, or result of `defineTable`, declares. @throws {OptionError} if it is not among the cache's entities. */
   table<Row extends object>(declaration: TableDeclaration<Row>): Table<Row>
+  /**
+   * One more table, declared as the others are, from now on: it is read beside the running stream, while the others go on, and loaded with them after
+   * a reconnect. Resolves when it can be read, with the table; at once if it is in the cache already. The shared publication is extended as needed;
+   * one of yours is checked. Tables are added one at a time.
+   *
+   * @throws {SetupError} with everything in which declaration and table don't fit. @throws {PublicationError} with the SQL that is missing.
+   * @throws {MemoryLimitError} @throws {PoisonError} @throws {OptionError} with a decoder other than pgoutput. @throws {ClosedError}
+   * Rejects with the signal's reason when it aborts. When it rejects, nothing of the table is left, but that the shared publication carries it.
+   */
+  addTable<Row extends object>(
+    declaration: TableDeclaration<Row>,
+    options?: AddTableOptions,
+  ): Promise<Table<Row>>
   /**
    * All tables as of the newest visible commit, for as long as it is held (at most `snapshotMaxAgeMs`). Release it: it keeps old versions in memory.
    *

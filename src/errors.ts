@@ -1,255 +1,25 @@
-import { formatLsn, type Lsn } from './change/lsn.js'
+import { CacheError } from './errors/base.js'
 
-/**
- * Every error that walcache hands to a caller. `code` is stable; the message says what happened, why, and
- * what to do, and never contains a row's values, a key or a secret; `cause` keeps the original.
- */
-export abstract class CacheError extends Error {
-  abstract readonly code: string
-  /** Whether the same attempt may succeed later without anybody changing anything. */
-  readonly transient: boolean = false
-
-  override get name(): string {
-    return this.constructor.name
-  }
-}
-
-/** An option that is malformed, contradicts another, or names what this version does not do. */
-export class OptionError extends CacheError {
-  readonly code = 'CACHE_OPTION'
-  constructor(
-    readonly option: string,
-    problem: string,
-    options?: ErrorOptions,
-  ) {
-    super(`Option "${option}": ${problem}`, options)
-  }
-}
-
-/** One thing that keeps the cache from starting, and what to do about it. */
-export interface SetupProblem {
-  /** A stable word for the kind, as in `missing-table`. */
-  readonly kind: string
-  /** `schema.table`, where the problem has one. */
-  readonly table?: string
-  readonly property?: string
-  readonly column?: string
-  /** What is wrong, why it matters, what to do. */
-  readonly message: string
-}
-
-/** Kinds of problems that end by themselves: when another process goes, or a standby is promoted. */
-const PASSING_PROBLEMS: ReadonlySet<string> = new Set([
-  'no-free-slot',
-  'no-free-sender',
-  'standby',
-  'synchronous-standby',
-])
-
-/** The declared tables and the server do not fit: all problems found, in one error. */
-export class SetupError extends CacheError {
-  readonly code = 'CACHE_SETUP'
-  override readonly transient: boolean
-  constructor(
-    readonly problems: readonly SetupProblem[],
-    options?: ErrorOptions,
-  ) {
-    const list = problems.map(problem => `\n  - ${problemText(problem)}`).join('')
-    super(
-      `The cache can't start: ${problems.length} problem${problems.length === 1 ? '' : 's'}.${list}`,
-      options,
-    )
-    this.transient = problems.every(({ kind }) => PASSING_PROBLEMS.has(kind))
-  }
-}
-
-function problemText({ table, property, column, message }: SetupProblem): string {
-  const where = [
-    table === undefined ? undefined : `table ${table}`,
-    property === undefined ? undefined : `property ${property}`,
-    column === undefined ? undefined : `column ${column}`,
-  ].filter(part => part !== undefined)
-  return where.length === 0 ? message : `${where.join(', ')}: ${message}`
-}
-
-/** The publication is missing or lacks tables, and this role may not mend it: `sql` is what its owner has to run. */
-export class PublicationError extends CacheError {
-  readonly code = 'CACHE_PUBLICATION'
-  constructor(
-    readonly publication: string,
-    problem: string,
-    readonly sql: string,
-    options?: ErrorOptions,
-  ) {
-    super(`Publication "${publication}": ${problem} Let a role that may do so run:\n${sql}`, options)
-  }
-}
-
-export type ConnectionFailure =
-  | 'authentication'
-  | 'database'
-  | 'host'
-  | 'tls'
-  | 'replication-right'
-  | 'senders'
-  | 'refused'
-  | 'lost'
-  /** The other side has stopped answering: nobody has said that the connection ended. */
-  | 'silent'
-  | 'protocol'
-
-/** PostgreSQL could not be reached or talked to. `transient` tells whether trying again makes sense. */
-export class ConnectionError extends CacheError {
-  readonly code = 'CACHE_CONNECTION'
-  constructor(
-    readonly failure: ConnectionFailure,
-    message: string,
-    override readonly transient: boolean,
-    options?: ErrorOptions,
-  ) {
-    super(message, options)
-  }
-}
-
-/** The replication slot could not be made or used. */
-export class SlotError extends CacheError {
-  readonly code = 'CACHE_SLOT'
-  constructor(
-    readonly slot: string,
-    problem: string,
-    override readonly transient: boolean,
-    options?: ErrorOptions,
-  ) {
-    super(`Replication slot "${slot}": ${problem}`, options)
-  }
-}
-
-/** Another process streams from the slot that this cache was told to use: each process needs a name of its own. */
-export class SlotInUseError extends CacheError {
-  readonly code = 'CACHE_SLOT_IN_USE'
-  override readonly transient = true
-  constructor(
-    readonly slot: string,
-    readonly pid: number,
-    user: string,
-    options?: ErrorOptions,
-  ) {
-    super(
-      `Replication slot "${slot}" is in use by the server's process ${pid} (${user}). A slot serves one process: ` +
-        'two would each see half of the changes. Give each process a slot name of its own, or leave the option out.',
-      options,
-    )
-  }
-}
-
-/** The change stream holds something that is not what the protocol says. */
-export class DecodeError extends CacheError {
-  readonly code = 'CACHE_DECODE'
-  override readonly transient = true
-  /** Whose change it was, `schema.table`, where that is known. */
-  readonly table: string | undefined
-  constructor(
-    readonly decoder: string,
-    problem: string,
-    /** The frame's position, where it is known. */
-    readonly lsn?: Lsn,
-    options?: ErrorOptions & { readonly table?: string | undefined },
-  ) {
-    super(
-      `The ${decoder} stream can't be decoded${lsn === undefined ? '' : ` at ${formatLsn(lsn)}`}: ${problem} ` +
-        `The cache starts over from a new slot; if it recurs, something between the server and this process alters the bytes.`,
-      options,
-    )
-    this.table = options?.table
-  }
-}
-
-/**
- * What a transaction or a load brings can't be taken into memory, however often it is tried: a value that can't be decoded, a row that the server
- * itself can't read, a mistake in walcache. Trying goes no further.
- */
-export class PoisonError extends CacheError {
-  readonly code = 'CACHE_POISON'
-  constructor(
-    /** `schema.table`; null if it could not be told which, and then the whole cache has ended. */
-    readonly table: string | null,
-    /** Where the transaction's commit is in the server's log, or where the stream stood; null if it was the load that failed. */
-    readonly lsn: Lsn | null,
-    readonly attempts: number,
-    options: { readonly cause: Error },
-  ) {
-    const what = lsn === null ? 'The load' : `A transaction at ${formatLsn(lsn)}`
-    super(
-      `${what}${table === null ? '' : ` of table ${table}`} can't be taken into memory: it was tried ${attempts} times in a row. ` +
-        `${table === null ? 'The cache has ended' : 'The table is not answered from memory any more, while the others are'}: ${options.cause.message} ` +
-        'Find out what is wrong with those rows, or report it if nothing is, and open the cache anew.',
-      options,
-    )
-  }
-}
-
-/** A change names a row or shape that contradicts what memory holds: the copy can't be trusted and is loaded anew. */
-export class DivergedError extends CacheError {
-  readonly code = 'CACHE_DIVERGED'
-  override readonly transient = true
-  constructor(
-    readonly table: string,
-    problem: string,
-    options?: ErrorOptions,
-  ) {
-    super(`Table ${table}: ${problem} The cache is being loaded anew.`, options)
-  }
-}
-
-/** A table was changed in a way that the stream does not tell, and is being read anew: memory does not answer for it meanwhile. */
-export class TableReloadingError extends CacheError {
-  readonly code = 'CACHE_TABLE_RELOADING'
-  override readonly transient = true
-  constructor(
-    readonly table: string,
-    why = 'was altered, or its publication was, in a way that the change stream does not tell',
-    options?: ErrorOptions,
-  ) {
-    super(
-      `Table ${table} ${why}. It is being read anew, beside the others. ` +
-        'The asynchronous reads ask PostgreSQL meanwhile.',
-      options,
-    )
-  }
-}
-
-/** A table no longer fits its declaration: it is not answered until somebody puts it right, which the cache notices. The other tables go on. */
-export class TableChangedError extends CacheError {
-  readonly code = 'CACHE_TABLE_CHANGED'
-  constructor(
-    readonly table: string,
-    options: { readonly cause: CacheError },
-  ) {
-    const { cause } = options
-    const problems = cause instanceof SetupError ? cause.problems.map(problemText).join('; ') : cause.message
-    super(
-      `Table ${table} no longer fits its declaration, so it is not answered, while the others are: ${problems} ` +
-        'Put the table right, which is noticed by itself, or change the declaration and restart.',
-      options,
-    )
-  }
-}
-
-/** A table, or all of them, would need more memory than allowed; the table is no longer answered from memory. */
-export class MemoryLimitError extends CacheError {
-  readonly code = 'CACHE_MEMORY_LIMIT'
-  constructor(
-    readonly table: string,
-    readonly limitBytes: number,
-    options?: ErrorOptions,
-  ) {
-    super(
-      `Table ${table} would need more than the ${limitBytes} bytes it may use, so it is not answered from memory. ` +
-        `Raise the "memory" option, map fewer columns, or leave the table out.`,
-      options,
-    )
-  }
-}
+// Every error that a caller can meet: what is wrong with the server or the set-up, what with the copy in memory, and, here, what with a read or a write.
+export { asError, assert, CacheError, InternalError } from './errors/base.js'
+export {
+  DecodeError,
+  DivergedError,
+  MemoryLimitError,
+  PoisonError,
+  TableChangedError,
+  TableReloadingError,
+} from './errors/memory.js'
+export {
+  ConnectionError,
+  type ConnectionFailure,
+  OptionError,
+  PublicationError,
+  SetupError,
+  type SetupProblem,
+  SlotError,
+  SlotInUseError,
+} from './errors/server.js'
 
 export type NotLocalReason =
   | 'key type'
@@ -257,6 +27,7 @@ export type NotLocalReason =
   | 'loading'
   | 'stale'
   | 'unknown key'
+  | 'unknown value'
   | 'request scope'
   | 'type'
   | 'collation'
@@ -486,19 +257,4 @@ export class DatabaseReadError extends CacheError {
       options,
     )
   }
-}
-
-/** The error of a failed assertion: walcache itself is wrong, nobody else can act on it. */
-export class InternalError extends CacheError {
-  readonly code = 'CACHE_INTERNAL'
-}
-
-/** States what must be true. */
-export function assert(condition: boolean, mustBeTrue: string): asserts condition {
-  if (!condition) throw new InternalError(`walcache is wrong about this: ${mustBeTrue}. Please report it.`)
-}
-
-/** `thrown` as an Error, whatever was thrown. */
-export function asError(thrown: unknown): Error {
-  return thrown instanceof Error ? thrown : new Error(String(thrown))
 }

@@ -7,6 +7,7 @@ export {
   type TableHealth,
 } from './cache.js'
 export type { DurableSlotOptions, OpenCacheOptions, StalePolicy } from './cache/options.js'
+export type { AddTableOptions } from './cache/additions.js'
 export type { CacheEvents } from './cache/events.js'
 export type { Session } from './cache/session.js'
 export type { VerifyOptions } from './cache/verification.js'

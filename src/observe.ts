@@ -21,8 +21,8 @@ export interface FillEvent {
 export interface EvictEvent {
   /** `schema.table`. */
   readonly table: string
-  /** Too many rows, too many bytes, too many absent keys, or `evict()`. */
-  readonly cause: 'rows' | 'bytes' | 'absent' | 'call'
+  /** Too many rows, too many bytes, too many absent keys, another row of its group that had to leave, or `evict()`. */
+  readonly cause: 'rows' | 'bytes' | 'absent' | 'group' | 'call'
 }
 
 /** Keys of a table were compared with PostgreSQL. */

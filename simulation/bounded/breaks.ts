@@ -6,6 +6,8 @@ export const breaks: Readonly<Record<string, FillRules>> = {
   'log-from-miss': { ...FILL_RULES, logFrom: 'miss' },
   // What the query saw is kept as it is.
   'no-log': { ...FILL_RULES, merge: false },
+  // Rows that a commit brings into a group while it is being read are forgotten.
+  'no-enter': { ...FILL_RULES, enter: false },
   // It is kept although the visible state has not come so far.
   'no-wait': { ...FILL_RULES, wait: false },
   // Commits are taken to be seen by their position, not by their transaction.

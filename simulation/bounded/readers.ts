@@ -15,7 +15,7 @@ import { codeOf } from './writers.js'
 /** Keys that never have a row are read too. */
 const KEYS_READ = KEYS + 60
 
-const READS = { key: 40, fresh: 8, code: 0, group: 0, local: 20, snapshot: 14, evict: 14 }
+const READS = { key: 30, fresh: 6, code: 20, group: 12, local: 14, snapshot: 14, evict: 10 }
 
 /** What the readers have to say for themselves. */
 export class Tally {
@@ -152,7 +152,7 @@ export class Reader {
     const at = { from: snapshot.lsn, to: snapshot.lsn }
     for (let left = this.#random.between(1, 4); left > 0; left--) {
       try {
-        if (this.#random.chance(0)) {
+        if (this.#random.chance(0.3)) {
           const grp = this.#random.below(GROUPS + 1)
           const answer = byKey(await table.findMany({ where: { grp } }))
           this.#tally.claim('snapshot', { ...groupClaim('snapshot findMany', grp), answer, ...at })

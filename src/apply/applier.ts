@@ -59,13 +59,15 @@ export interface ApplierOptions {
 export class Applier implements ChangeSink<BoundRelation> {
   readonly #options: ApplierOptions
   readonly #store: Store
-  readonly #log: CommitLog | null
+  #log: CommitLog | null
   readonly #seats: Seats
   /** Relations that were announced, and that the server has not been asked about yet. */
   #announced: number[] = []
   /** The transaction in progress has told that it alters tables; `#isTold`: and the server has not been asked about that yet. */
   #wasTold = false
   #isTold = false
+  /** Whether a transaction is in progress. */
+  #isWithin = false
   /** The number of the transaction in progress, 0 until it has changed something. */
   #seq = 0
   /** The id of the transaction in progress. */
@@ -140,14 +142,34 @@ export class Applier implements ChangeSink<BoundRelation> {
 
   /** Takes note of the keys of a whole table that are changed from now on, until the table's `touches` is null again. One at a time. */
   touch(table: TableStore): Touches {
-    const touches = new Touches(table.format, this.#store.writing ? this.#xid : null)
+    const touches = new Touches(table.format, this.#isWithin ? this.#xid : null)
     table.touches = touches
     return touches
+  }
+
+  /** Whether the last transaction has come to its end, and the next one has not begun: it may have changed nothing but what is set aside. */
+  get isBetween(): boolean {
+    return !this.#isWithin
   }
 
   /** Nothing more is to be delivered until the server has been asked. */
   get held(): boolean {
     return this.#isTold || this.#announced.length > 0
+  }
+
+  /** Changes of bounded tables are kept here as well; from the next transaction on. */
+  keep(log: CommitLog): void {
+    this.#log = log
+  }
+
+  /** The relation's changes are kept from now on, until `adopt`; `closed` can't be read. */
+  add(closed: AppliedTable): void {
+    this.#seats.add(closed)
+  }
+
+  /** Nothing of the relation is wanted any more. */
+  drop(oid: number): void {
+    this.#seats.drop(oid)
   }
 
   /** From now on the table's changes are kept and not applied, until `adopt`; `closed` can't be read. */
@@ -177,14 +199,17 @@ export class Applier implements ChangeSink<BoundRelation> {
         if (snapshot.sees(snapshot.widen(xid))) continue
         // What the query did not see, others may not see yet.
         this.#store.recent.add(xid, [applied.table])
+        this.#log?.begin(xid)
         for (const change of changes) {
-          this.#seats.replay(change, applied, seq)
+          this.#seats.replay(change, applied, seq, this.#log)
           if (++count % CHANGES_PER_LOOK !== 0 || clock.monotonicMs() < sliceEnds) continue
           await timers.yield()
           sliceEnds = clock.monotonicMs() + this.#options.sliceMs
         }
+        this.#log?.commit(this.#store.position)
       }
     } catch (error) {
+      this.#log?.abort()
       while (this.#store.abort(CHANGES_PER_LOOK));
       throw error
     }
@@ -194,6 +219,7 @@ export class Applier implements ChangeSink<BoundRelation> {
 
   /** Takes back the transaction in progress, in slices: its stream was cut off and will send it again from its beginning. */
   async cutOff(): Promise<void> {
+    this.#isWithin = false
     this.#seq = 0
     this.#log?.abort()
     this.#announced = []
@@ -238,6 +264,7 @@ export class Applier implements ChangeSink<BoundRelation> {
   }
 
   begin(xid: number, commitLsn: Lsn | null = null): void {
+    this.#isWithin = true
     this.#seq = 0
     this.#xid = xid
     this.#commitLsn = commitLsn
@@ -310,6 +337,7 @@ export class Applier implements ChangeSink<BoundRelation> {
   }
 
   commit(endLsn: Lsn, commitTimeMs: number): void {
+    this.#isWithin = false
     if (endLsn > this.#store.position) this.#seats.committed(this.#xid)
     else this.#seats.aborted()
     if (this.#seq === 0) {

@@ -2,6 +2,7 @@ import type { TupleView } from '../change/change.js'
 import type { Lsn } from '../change/lsn.js'
 import type { SqlSnapshot } from '../change/sql-snapshot.js'
 import { widenXid, type Xid8 } from '../change/xid.js'
+import type { GroupValue } from '../store/group-index.js'
 import type { TableStore } from '../store/table.js'
 import { TableChanges } from './table-changes.js'
 
@@ -179,6 +180,11 @@ export class CommitLog {
   /** Whether the transaction in progress has changed this key, or may have. */
   pendingTouches(table: TableStore, key: Uint8Array): boolean {
     return this.#pending?.tables.get(table)?.touches(key) ?? false
+  }
+
+  /** Whether the transaction in progress has brought a row into this group, or may have. */
+  pendingEnters(table: TableStore, value: GroupValue): boolean {
+    return this.#pending?.tables.get(table)?.enters(value) ?? false
   }
 
   /** Whether the transaction in progress has changed the table. */

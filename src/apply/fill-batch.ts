@@ -1,121 +1,35 @@
-import type { Lsn } from '../change/lsn.js'
 import type { Xid8 } from '../change/xid.js'
-import { asError } from '../errors.js'
-import type { Timers } from '../runtime.js'
 import type { CommitSeq } from '../store/address.js'
-import type { PackedRow } from '../store/residency.js'
+import type { PackedRow } from '../store/packed-row.js'
 import type { AppliedTable } from './binding.js'
-import type { FillImage } from './fill-image.js'
-import type { FillReply } from './fill-sql.js'
+import type { CommitLog, LogEntry } from './commit-log.js'
+import type { FillRules } from './fill-rules.js'
+import type { FillReply, Statement } from './fill-sql.js'
+import type { Wanted } from './wanted.js'
 
-/** The fill did not come to an end in time, or at all: ask PostgreSQL itself. */
-export class FillLateError extends Error {}
+/** What something wanted has come to after the commits that the query did not see. */
+export type Merged =
+  /** Its rows. */
+  | { readonly kind: 'known'; readonly rows: readonly PackedRow[] }
+  /** A value of a row is not to be had: it is the one of the row under `base`, before a commit that moved or changed that. */
+  | { readonly kind: 'incomplete'; readonly base: string }
+  /** The log no longer says what a commit made of it, or contradicts itself: a later query has to be asked. */
+  | { readonly kind: 'ask again' }
+  /** There are more rows than are kept, or were read. */
+  | { readonly kind: 'too large' }
 
-/** What a fill found. */
-export interface FillAnswer {
-  readonly row: PackedRow | null
-  /** The commit at which this is the key's state; null for a fresh answer, which may be ahead of the visible state. */
-  readonly seq: CommitSeq | null
-  /** From this commit on it was the same. */
+export const ASK_AGAIN: Merged = { kind: 'ask again' }
+
+/** What was made known. */
+export interface Kept {
+  readonly rows: readonly PackedRow[]
+  /** See `FillAnswer`. */
   readonly since: CommitSeq
-  /** As of this position, at least. */
-  readonly position: Lsn
 }
 
-/** How long an answer is held back for its commit. */
-export interface Patience {
-  readonly timers: Timers
-  readonly waitMs: number
-}
-
-interface Waiter {
-  readonly fresh: boolean
-  cancelLimit: (() => void) | null
-  readonly settle: (answer: FillAnswer | null, error: Error | null) => void
-}
-
-/** One key that is asked for, and all who wait for it. */
-export class KeyFill {
-  /** Null while it waits to be asked for again. */
-  batch: FillBatch | null = null
-  attempts = 0
-  /** Forgotten on purpose meanwhile: the answer is not kept. */
-  isCancelled = false
-  /** Keys that have to be asked for in the same query. */
-  readonly companions = new Map<string, Buffer>()
-  readonly #waiters = new Set<Waiter>()
-
-  constructor(
-    /** The key's bytes as a map's key. */
-    readonly id: string,
-    readonly key: Buffer,
-  ) {}
-
-  /** Whether anybody waits for it. */
-  get isWanted(): boolean {
-    return this.#waiters.size > 0
-  }
-
-  get wantsFresh(): boolean {
-    for (const { fresh } of this.#waiters) if (fresh) return true
-    return false
-  }
-
-  /** The answer, for one more who waits. `onLeave` is called if the signal makes them give up. */
-  wait(
-    fresh: boolean,
-    signal: AbortSignal | undefined,
-    onLeave: () => void,
-    patience: Patience | null,
-  ): Promise<FillAnswer> {
-    return new Promise((resolve, reject) => {
-      const onAbort = (): void => {
-        waiter.settle(null, asError(signal!.reason))
-        onLeave()
-      }
-      const waiter: Waiter = {
-        fresh,
-        cancelLimit: null,
-        settle: (answer, error) => {
-          this.#waiters.delete(waiter)
-          waiter.cancelLimit?.()
-          signal?.removeEventListener('abort', onAbort)
-          if (answer === null) reject(error!)
-          else resolve(answer)
-        },
-      }
-      this.#waiters.add(waiter)
-      signal?.addEventListener('abort', onAbort, { once: true })
-      if (patience !== null) limitOne(waiter, patience)
-    })
-  }
-
-  /** From now on nobody waits for longer than that. */
-  limit(patience: Patience): void {
-    for (const waiter of this.#waiters) if (waiter.cancelLimit === null) limitOne(waiter, patience)
-  }
-
-  resolve(answer: FillAnswer): void {
-    for (const waiter of this.#waiters) waiter.settle(answer, null)
-  }
-
-  /** Answers those who do not wait for the commit. */
-  resolveFresh(answer: FillAnswer): void {
-    for (const waiter of this.#waiters) if (waiter.fresh) waiter.settle(answer, null)
-  }
-
-  reject(error: Error): void {
-    for (const waiter of this.#waiters) waiter.settle(null, error)
-  }
-}
-
-function limitOne(waiter: Waiter, { timers, waitMs }: Patience): void {
-  waiter.cancelLimit = timers.after(waitMs, () => waiter.settle(null, new FillLateError()))
-}
-
-/** The keys of one query. */
-export class FillBatch {
-  readonly keys = new Map<string, KeyFill>()
+/** What one query asks for. */
+export abstract class FillBatch<W extends Wanted = Wanted> {
+  readonly wanted = new Map<string, W>()
   isSent = false
   /** Every commit up to this one of the log was visible to whatever was asked when the query was sent. */
   logAfter = 0
@@ -124,31 +38,49 @@ export class FillBatch {
   /** The horizon with which the rows were last tried. */
   horizonTried: Xid8 | null = null
   readonly #abort = new AbortController()
-  /** All that was asked for, also what is answered by now. */
-  readonly #asked = new Set<string>()
 
-  constructor(readonly table: AppliedTable) {}
+  /** `rules` are for tests that take one away. */
+  constructor(
+    readonly table: AppliedTable,
+    readonly rules: FillRules,
+  ) {}
 
   get signal(): AbortSignal {
     return this.#abort.signal
   }
 
-  add(fill: KeyFill): void {
-    fill.batch = this
-    this.keys.set(fill.id, fill)
-    this.#asked.add(fill.id)
+  add(wanted: W): void {
+    wanted.batch = this
+    this.wanted.set(wanted.id, wanted)
   }
 
+  /** Whether nothing more is to be asked for in the same query. */
+  abstract get isFull(): boolean
+
   get wantsFresh(): boolean {
-    for (const fill of this.keys.values()) if (fill.wantsFresh) return true
+    for (const wanted of this.wanted.values()) if (wanted.wantsFresh) return true
     return false
   }
 
-  /** What the query saw under each key. */
-  image(): FillImage {
-    const image = new Map<string, PackedRow | null>()
-    for (const id of this.#asked) image.set(id, this.reply!.rows.get(id)?.row ?? null)
-    return image
+  abstract statement(): Statement
+
+  /** Brings what the query saw to the visible state: `entries` are the commits that it may not have seen, in their order. */
+  abstract merge(entries: readonly LogEntry[]): (id: string) => Merged
+
+  /** Whether its row's last writer, and all that it wrote, is shown to have been published, at this horizon. */
+  abstract isFast(wanted: W, horizon: Xid8): boolean
+
+  /** Whether the transaction in progress, which is not visible yet, has passed it already. */
+  abstract isPending(wanted: W, rows: readonly PackedRow[], log: CommitLog): boolean
+
+  /** Makes its visible state known; null if the transaction in progress has written it. */
+  abstract install(wanted: W, rows: readonly PackedRow[]): Kept | null
+
+  /** What is the answer to those who wait for something that was forgotten on purpose. */
+  abstract passOn(wanted: W, rows: readonly PackedRow[]): Kept
+
+  protected sees(entry: LogEntry): boolean {
+    return this.rules.sees(this.reply!, entry)
   }
 
   abort(error: Error): void {

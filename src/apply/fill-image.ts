@@ -1,6 +1,6 @@
 import { TEXT, TupleView } from '../change/change.js'
 import type { RecordFormat } from '../store/record.js'
-import type { PackedRow } from '../store/residency.js'
+import type { PackedRow } from '../store/packed-row.js'
 import type { TableStore } from '../store/table.js'
 import type { LogEntry } from './commit-log.js'
 
@@ -13,15 +13,15 @@ export function idOf(keyBytes: Buffer): string {
 export type FillImage = ReadonlyMap<string, PackedRow | null>
 
 /** What a key has come to after the commits that the query did not see. */
-export type Merged =
+export type MergedKey =
   | { readonly kind: 'known'; readonly row: PackedRow | null }
   /** A value of the row is not to be had: it is the one of the row under `base`, before a commit that moved or changed that. */
   | { readonly kind: 'incomplete'; readonly base: string }
   /** The log no longer says what a commit made of the key, or contradicts itself: a later query has to be asked. */
   | { readonly kind: 'ask again' }
 
-const ASK_AGAIN: Merged = { kind: 'ask again' }
-const ABSENT: Merged = { kind: 'known', row: null }
+const ASK_AGAIN: MergedKey = { kind: 'ask again' }
+const ABSENT: MergedKey = { kind: 'known', row: null }
 
 /**
  * Brings what a query saw to the visible state: `entries` are the commits that it may not have seen, in their order, and `sees` says of
@@ -35,7 +35,7 @@ export function mergeCommits(
   table: TableStore,
   entries: readonly LogEntry[],
   sees: (entry: LogEntry) => boolean,
-): Map<string, Merged> {
+): Map<string, MergedKey> {
   const merge = new Merge(image, table.format)
   for (const entry of entries) {
     const changes = entry.tables.get(table)
@@ -49,7 +49,7 @@ export function mergeCommits(
 }
 
 class Merge {
-  readonly keys = new Map<string, Merged>()
+  readonly keys = new Map<string, MergedKey>()
   readonly #format: RecordFormat
   /** Keys that an invisible commit has changed. */
   readonly #touched = new Set<string>()
@@ -72,7 +72,7 @@ class Merge {
         const base = this.keys.get(idOf(baseKey))
         if (base?.kind === 'incomplete') return base
         if (base?.kind !== 'known' || base.row === null) return { kind: 'incomplete', base: idOf(baseKey) }
-        return { kind: 'known', row: this.#fillIn(row, missing, base.row) }
+        return { kind: 'known', row: fillIn(this.#format, row, missing, base.row) }
       })
     },
     remove: (key: Buffer): void => this.#set(key, () => ABSENT),
@@ -94,7 +94,7 @@ class Merge {
     },
   }
 
-  #set(key: Buffer, state: () => Merged): void {
+  #set(key: Buffer, state: () => MergedKey): void {
     const id = idOf(key)
     const known = this.keys.get(id)
     if (known === undefined) return
@@ -109,14 +109,19 @@ class Merge {
   lose(isChanged: (key: Buffer) => boolean): void {
     for (const id of this.keys.keys()) if (isChanged(Buffer.from(id, 'latin1'))) this.keys.set(id, ASK_AGAIN)
   }
+}
 
-  #fillIn(row: Buffer, missing: readonly number[], base: PackedRow): PackedRow {
-    const format = this.#format
-    const ofRow = valuesOf(format, row)
-    const ofBase = valuesOf(format, base.bytes)
-    for (const place of missing) ofRow[place] = ofBase[place]!
-    return { bytes: format.pack(ofRow), ascii: false }
-  }
+/** The row, with the values at `missing` places taken from `base`. */
+export function fillIn(
+  format: RecordFormat,
+  row: Buffer,
+  missing: readonly number[],
+  base: PackedRow,
+): PackedRow {
+  const ofRow = valuesOf(format, row)
+  const ofBase = valuesOf(format, base.bytes)
+  for (const place of missing) ofRow[place] = ofBase[place]!
+  return { bytes: format.pack(ofRow), ascii: false }
 }
 
 /** A record's values by their places. */

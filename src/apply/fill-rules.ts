@@ -10,6 +10,8 @@ export interface FillRules {
   readonly logFrom: 'confirmed' | 'miss'
   /** Whether commits that it does not see are added to what it saw. */
   readonly merge: boolean
+  /** Whether rows that such a commit brought into a group are added to it, too. */
+  readonly enter: boolean
   /** Whether the visible state must have come as far as what it saw. */
   readonly wait: boolean
   /** Whether it saw a commit: its snapshot says so; positions do not. */
@@ -20,6 +22,7 @@ export interface FillRules {
 export const FILL_RULES: FillRules = {
   logFrom: 'confirmed',
   merge: true,
+  enter: true,
   wait: true,
   sees: ({ snapshot }, { xid }) => snapshot.sees(xid),
   isolation: 'read committed',

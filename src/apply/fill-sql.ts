@@ -8,8 +8,9 @@ import { selectList, tupleOfRow } from '../mapping/text-row.js'
 import type { TextRow } from '../runtime.js'
 import { anyOf } from '../sql/comparison.js'
 import { quoteIdentifier, quoteQualified } from '../sql/quote.js'
+import type { GroupValue } from '../store/group-index.js'
 import type { RecordFormat } from '../store/record.js'
-import type { PackedRow } from '../store/residency.js'
+import type { PackedRow } from '../store/packed-row.js'
 import { idOf } from './fill-image.js'
 
 /** What one query found, and as of when. */
@@ -38,23 +39,9 @@ const FIRST_NORMAL_XID = 3
  *
  * The join gives one row where there is none to be found. A standby can't tell its insert position; its answer is refused, but it is an answer.
  */
-export function fillSql(mapping: TableMapping, format: RecordFormat, keys: readonly Buffer[]): Statement {
+export function keysSql(mapping: TableMapping, format: RecordFormat, keys: readonly Buffer[]): Statement {
   const parameters: string[] = []
-  const parameter = (text: string): string => `$${parameters.push(text)}`
-  const columns = mapping.key.map(column => {
-    const { column: name, hasArrayType, compositeType } = mapping.columns[column]!
-    return { reference: `t.${quoteIdentifier(name)}`, hasArrayType, compositeType }
-  })
-  const texts = keys.map(key => keyTexts(mapping, format, key))
-  const [only] = columns
-  const where =
-    columns.length === 1
-      ? anyOf(
-          only!,
-          texts.map(([text]) => text!),
-          parameter,
-        )
-      : `(${columns.map(({ reference }) => reference).join(', ')}) IN (${texts.map(key => `(${key.map(parameter).join(', ')})`).join(', ')})`
+  const where = oneOf(mapping, mapping.key, keyTextsOf(mapping, format, keys), parameters)
   return { sql: select(mapping, where), parameters }
 }
 
@@ -66,16 +53,59 @@ export function blocksSql(mapping: TableMapping, from: number, to: number): Stat
   }
 }
 
+/** The same for the rows of some groups of one index, and those with some keys besides, no more than `limit` in all. */
+export function groupsSql(
+  mapping: TableMapping,
+  format: RecordFormat,
+  values: readonly GroupValue[],
+  keys: readonly Buffer[],
+  limit: number,
+): Statement {
+  const parameters: string[] = []
+  const texts = values.map(value => value.texts.map(text => text.toString()))
+  const where = [oneOf(mapping, values[0]!.index.columns, texts, parameters)]
+  if (keys.length > 0) where.push(oneOf(mapping, mapping.key, keyTextsOf(mapping, format, keys), parameters))
+  return { sql: select(mapping, where.join(' OR '), limit), parameters }
+}
+
 export interface Statement {
   readonly sql: string
   readonly parameters: readonly string[]
 }
 
-function select(mapping: TableMapping, where: string): string {
-  return `SELECT s.*, t.xmin AS xmin, ${selectList(mapping)}
+function select(mapping: TableMapping, where: string, limit?: number): string {
+  return `SELECT s.*, t.*
   FROM (SELECT pg_current_snapshot() AS snapshot, pg_is_in_recovery() AS recovering, pg_postmaster_start_time() AS started,
                CASE WHEN pg_is_in_recovery() THEN '0/0' ELSE pg_current_wal_insert_lsn() END AS position) AS s
-  LEFT JOIN ${quoteQualified(mapping.schema, mapping.table)} AS t ON ${where}`
+  LEFT JOIN (SELECT t.xmin AS xmin, ${selectList(mapping)} FROM ${quoteQualified(mapping.schema, mapping.table)} AS t
+              WHERE ${where}${limit === undefined ? '' : ` LIMIT ${limit}`}) AS t ON true`
+}
+
+/** These columns have one of these lists of values, which become parameters. */
+function oneOf(
+  { columns }: TableMapping,
+  positions: readonly number[],
+  texts: readonly (readonly string[])[],
+  parameters: string[],
+): string {
+  const parameter = (text: string): string => `$${parameters.push(text)}`
+  const compared = positions.map(position => {
+    const { column: name, hasArrayType, compositeType } = columns[position]!
+    return { reference: `t.${quoteIdentifier(name)}`, hasArrayType, compositeType }
+  })
+  const [only, ...others] = compared
+  if (others.length === 0)
+    return anyOf(
+      only!,
+      texts.map(([text]) => text!),
+      parameter,
+    )
+  const rows = texts.map(row => `(${row.map(parameter).join(', ')})`)
+  return `(${compared.map(({ reference }) => reference).join(', ')}) IN (${rows.join(', ')})`
+}
+
+function keyTextsOf(mapping: TableMapping, format: RecordFormat, keys: readonly Buffer[]): string[][] {
+  return keys.map(key => keyTexts(mapping, format, key))
 }
 
 /** The key's values as PostgreSQL spells them. */

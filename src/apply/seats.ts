@@ -2,6 +2,7 @@ import { TupleView } from '../change/change.js'
 import type { Relation } from '../change/relation.js'
 import { assert, DivergedError } from '../errors.js'
 import { type AppliedTable, type BoundRelation, bindRelation } from './binding.js'
+import type { CommitLog } from './commit-log.js'
 import { type KeptChange, show, TableLog } from './table-log.js'
 
 const NO_ORDER = new Int32Array(0)
@@ -19,7 +20,7 @@ interface Seat {
 
 /** Where the changes of each relation go. */
 export class Seats {
-  readonly #seats: ReadonlyMap<number, Seat>
+  readonly #seats: Map<number, Seat>
   readonly #old = new TupleView()
   readonly #row = new TupleView()
   /** The shape in which changes were replayed last. */
@@ -60,6 +61,23 @@ export class Seats {
     assert(seat.log !== null, 'a relation that has changed is set aside')
     seat.bound = { mapping, table, order: NO_ORDER, relation, log: seat.log, isStale: false }
     return seat.bound
+  }
+
+  /** One more relation is wanted; its changes are set aside. */
+  add(closed: AppliedTable): void {
+    const { oid } = closed.mapping
+    this.#seats.set(oid, { applied: closed, relation: null, bound: null, log: null })
+    this.setAside(oid, closed)
+  }
+
+  /** The relation is wanted no more. */
+  drop(oid: number): void {
+    const seat = this.#seats.get(oid)
+    if (seat === undefined) return
+    this.#seats.delete(oid)
+    if (seat.log !== null) this.#logs.delete(seat.log)
+    // The decoder keeps what it was bound to.
+    if (seat.bound !== null) seat.bound.log = null
   }
 
   /** From now on the relation's changes are kept, in order, and not applied; `closed` is a table that can't be read. Once more: those kept are forgotten. */
@@ -117,10 +135,11 @@ export class Seats {
     }
   }
 
-  /** Applies what was set aside. */
-  replay(change: KeptChange, { table, mapping }: AppliedTable, seq: number): void {
+  /** Applies what was set aside, and takes note of it in the log if the table is bounded. */
+  replay(change: KeptChange, { table, mapping }: AppliedTable, seq: number, commits: CommitLog | null): void {
     if (change.kind === 'truncate') {
       table.truncate(seq)
+      commits?.truncate(table)
       return
     }
     const { order } = this.#boundFor(change.relation!, { table, mapping })
@@ -129,6 +148,8 @@ export class Seats {
     if (change.kind === 'insert') table.insert(row!, order, seq)
     else if (change.kind === 'update') table.update(old, change.oldIsFull, row!, order, seq)
     else table.remove(old!, order, seq)
+    if (row === null) commits?.remove(table, old!, order)
+    else commits?.put(table, old, change.oldIsFull, row, order)
   }
 
   #boundFor(relation: Relation, applied: AppliedTable): BoundRelation {

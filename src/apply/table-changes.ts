@@ -1,5 +1,6 @@
-import { NULL, TEXT, type TupleView } from '../change/change.js'
+import { NULL, TEXT, TupleView } from '../change/change.js'
 import { hashBytes } from '../sql/hash-bytes.js'
+import { type GroupValue, hasValue } from '../store/group-index.js'
 import type { RecordFormat } from '../store/record.js'
 
 /** What the changes of one transaction do to a table's rows, key by key, in their order. `key` and `row` are good during the call only. */
@@ -25,6 +26,9 @@ const FIRST_BYTES = 256
 const SEED = 0x2545_f491
 
 const NO_PLACES: readonly number[] = []
+
+/** One row at a time is looked at. */
+const view = new TupleView()
 
 /**
  * One transaction's changes of one table, as copies of their bytes in one run: a byte for the kind, four for the length of each part, and the
@@ -229,6 +233,26 @@ export class TableChanges {
   touches(key: Uint8Array): boolean {
     if (this.#truncated || this.#allKeys) return true
     return (this.#keys ?? this.#seenKeys()).has(hashBytes(key, 0, key.length, SEED))
+  }
+
+  /** Whether a row was brought into this group, or may have been; so it is after a TRUNCATE. */
+  enters(value: GroupValue): boolean {
+    if (this.#truncated || !this.isWhole) return true
+    let enters = false
+    const look = (_: Buffer, row: Buffer): void => {
+      this.#format.read(row, 0, view)
+      enters ||= hasValue(value, view)
+    }
+    this.replay({
+      put: look,
+      putPartly: (key, _, row, missing) => {
+        if (value.index.places.some(place => missing.includes(place))) enters = true
+        else look(key, row)
+      },
+      remove: () => undefined,
+      truncate: () => undefined,
+    })
+    return enters
   }
 
   /** Hashes of all changed keys, brought up to date. */

@@ -2,7 +2,7 @@ import type { Applier } from '../apply/applier.js'
 import type { AppliedTable } from '../apply/binding.js'
 import type { CommitLog } from '../apply/commit-log.js'
 import { idOf } from '../apply/fill-image.js'
-import { blocksSql, type FillReply, fillSql, readReply, type Statement } from '../apply/fill-sql.js'
+import { blocksSql, type FillReply, keysSql, readReply, type Statement } from '../apply/fill-sql.js'
 import type { Lsn } from '../change/lsn.js'
 import type { SqlSnapshot } from '../change/sql-snapshot.js'
 import type { TableMapping } from '../mapping/mapping.js'
@@ -39,7 +39,7 @@ export interface ComparerOptions {
   readonly store: Store
   readonly applier: Pick<Applier, 'touch'>
   /** The recent commits on bounded tables; null if there are none. */
-  readonly log: CommitLog | null
+  readonly log: () => CommitLog | null
   /** What the slot's own snapshot saw: more than others do, as long as a commit waits for a standby. */
   readonly slotSnapshot: SqlSnapshot
   readonly runtime: Pick<Runtime, 'clock' | 'timers'>
@@ -132,8 +132,9 @@ export class Comparer {
     signal: AbortSignal,
     onRow: ((row: RowId) => void) | undefined,
   ): Promise<Compared> {
-    const { store, applier, log, reached, normalise } = this.#options
+    const { store, applier, reached, normalise } = this.#options
     const { table } = target
+    const log = this.#options.log()
     throwIfFailed(table)
     const underWay = store.recent.sending()
     const hold = table.residency === null ? null : log!.hold()
@@ -237,7 +238,7 @@ function withExcluded(first: Compared, keys: readonly SampledKey[]): Compared {
 function statementOf(mapping: TableMapping, format: RecordFormat, question: Question): Statement {
   if (question.kind === 'blocks') return blocksSql(mapping, question.from, question.to)
   const keys = question.keys.map(({ key }) => key)
-  return fillSql(mapping, format, keys)
+  return keysSql(mapping, format, keys)
 }
 
 function keysOf(question: Question, { rows }: FillReply): readonly SampledKey[] {

@@ -1,5 +1,5 @@
 import { isDeepStrictEqual } from 'node:util'
-import type { PackedRow } from '../store/residency.js'
+import type { PackedRow } from '../store/packed-row.js'
 import { NONE, type RowId } from '../store/address.js'
 import type { TableStore } from '../store/table.js'
 

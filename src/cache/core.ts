@@ -26,6 +26,7 @@ import { type Connections, unlessAborted } from '../runtime.js'
 import { Store } from '../store/store.js'
 import { connectionsOf } from '../wire/connection.js'
 import { SessionPool } from '../wire/session-pool.js'
+import { Additions, type AddTableOptions } from './additions.js'
 import { AuditLedger } from './audits.js'
 import { tableHealth } from './table-health.js'
 import { ownBounds } from './bounds.js'
@@ -59,6 +60,9 @@ export class CacheCore {
   readonly #gates: FreshnessGates
   readonly #events = new Emitter<CacheEvents>()
   readonly #audits: AuditLedger
+  /** The declared tables, those that were added among them: what the next generation is loaded by. */
+  readonly #entities: object[]
+  readonly #additions: Additions
   readonly #feed: ChangeFeed<LiveTable>
   readonly #followers: Followers
   readonly #codec: TokenCodec
@@ -83,7 +87,16 @@ export class CacheCore {
 
   constructor(options: ResolvedOptions) {
     const { runtime } = options
-    this.#options = options
+    this.#entities = [...options.entities]
+    this.#options = { ...options, entities: this.#entities }
+    this.#additions = new Additions({
+      runtime,
+      decoder: options.decoder,
+      closing: this.#closing.signal,
+      ready: () => this.ready(),
+      growing: () => (this.#lifecycle?.generation === this.#live ? this.#live : null),
+      has: declaration => this.#entries.has(declaration),
+    })
     // Each reader of changes listens for the end, and a thousand are no leak.
     setMaxListeners(0, this.#closing.signal)
     const bound = { maxStalenessMs: options.maxStalenessMs, whenStale: options.onStaleLocal }
@@ -216,19 +229,25 @@ export class CacheCore {
   /** Tables that can't be read yet, so that handles on them exist from the beginning. */
   #addEntries({ mappings }: Setup): void {
     const empty = new Store({ limitBytes: 0, tableLimitBytes: 0, hashSeed: 0 })
-    const context = this.#reads
-    for (const [number, mapping] of mappings.entries()) {
-      const bounds = ownBounds(mapping, this.#options)
-      const own =
-        bounds === null ? context : { ...context, ...bounds, gate: this.#gates.own(mapping.name, bounds) }
-      const facade: CacheTable<object> = new CacheTable<object>(liveTable(empty, mapping), own, {
-        changes: options => this.#followers.changes(number, facade.live, options),
-        watch: (query, signal) => this.#followers.watch(number, facade.live, query, signal),
-      })
-      this.#entries.set(mapping.declaration, { number, facade })
-    }
+    for (const mapping of mappings) this.#addEntry(liveTable(empty, mapping))
     empty.fail(new NotReadyError())
     this.#gates.refuse(new NotReadyError())
+  }
+
+  #addEntry(live: LiveTable): Entry {
+    const { mapping } = live
+    const number = this.#entries.size
+    const context = this.#reads
+    const bounds = ownBounds(mapping, this.#options)
+    const own =
+      bounds === null ? context : { ...context, ...bounds, gate: this.#gates.own(mapping.name, bounds) }
+    const facade: CacheTable<object> = new CacheTable<object>(live, own, {
+      changes: options => this.#followers.changes(number, facade.live, options),
+      watch: (query, signal) => this.#followers.watch(number, facade.live, query, signal),
+    })
+    const entry = { number, facade }
+    this.#entries.set(mapping.declaration, entry)
+    return entry
   }
 
   get #reads(): ReadContext {
@@ -290,9 +309,15 @@ export class CacheCore {
 
   #onTable(generation: Generation, live: LiveTable): void {
     if (generation !== this.#live || this.#gone !== null) return
-    const { number, facade } = this.#entries.get(live.mapping.declaration)!
-    facade.follow(live)
-    this.#feed.replaced(number, live)
+    const entry = this.#entries.get(live.mapping.declaration)
+    if (entry === undefined) {
+      // From now on it is loaded with the others.
+      this.#entities.push(live.mapping.declaration)
+      this.#addEntry(live)
+      return
+    }
+    entry.facade.follow(live)
+    this.#feed.replaced(entry.number, live)
   }
 
   #onProven(generation: Generation, askedMs: number): void {
@@ -346,6 +371,15 @@ export class CacheCore {
 
   table<Row extends object>(declaration: TableDeclaration<Row>): Table<Row> {
     return this.#facade(declaration)
+  }
+
+  async addTable<Row extends object>(
+    declaration: TableDeclaration<Row>,
+    options: AddTableOptions = {},
+  ): Promise<Table<Row>> {
+    this.#throwIfGone()
+    await this.#additions.add(declaration, options)
+    return this.table(declaration)
   }
 
   #facade<Row extends object>(declaration: TableDeclaration<Row>): CacheTable<Row> {

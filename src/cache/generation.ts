@@ -11,7 +11,7 @@ import { forgetKeys } from '../audit/forget.js'
 import { type Lsn, normaliseInsertLsn } from '../change/lsn.js'
 import type { SqlSnapshot } from '../change/sql-snapshot.js'
 import { type Decoder, decoders } from '../decode/index.js'
-import { ConnectionError, DivergedError, SetupError, asError } from '../errors.js'
+import { asError, ConnectionError, DivergedError, NotReadyError, SetupError } from '../errors.js'
 import { tablesInOtherFiles } from '../freshness/files.js'
 import type { Incarnation } from '../freshness/token.js'
 import { type ProbeAnswer, Prober } from '../freshness/probe.js'
@@ -34,7 +34,7 @@ import type { SessionPool } from '../wire/session-pool.js'
 import { tightestMs } from './bounds.js'
 import { APPLICATION_NAME, type ResolvedOptions } from './options.js'
 import { synchronousStandby } from './standby-names.js'
-import { readFingerprint, relationsOf, type Setup } from './setup.js'
+import { type GrowingSetup, readFingerprint, relationsOf, resolveAdded } from './setup.js'
 import { TableWatch } from './table-watch.js'
 
 /** Probes come at a third of the allowed staleness, and at most this far apart. */
@@ -78,7 +78,8 @@ export interface GenerationContext {
   readonly fallThrough: RunQuery
   /** Whether such reads wait for their turn. */
   readonly isBusy: () => boolean
-  readonly setup: Setup
+  /** Tables that are added join it. */
+  readonly setup: GrowingSetup
   /** The slot that outlives a cut, or null. */
   readonly slot: DurableSlot | null
   readonly events: GenerationEvents
@@ -106,7 +107,9 @@ export class Generation {
   #source: ChangeSource<BoundRelation>
   #prober: Prober
   /** Null if all tables are whole. */
-  readonly #filler: Filler | null
+  #filler: Filler | null = null
+  #log: CommitLog | null
+  readonly #slotSnapshot: SqlSnapshot
   readonly comparer: Comparer
   #startedAt: string | null = null
   /** Aborts when the generation ends; null before it runs. */
@@ -127,7 +130,9 @@ export class Generation {
     this.#decoder = decoder
     this.#source = source
     this.store = store
-    this.#filler = loaded.log === null ? null : this.#makeFiller(loaded.log, loaded.slotSnapshot)
+    this.#log = loaded.log
+    this.#slotSnapshot = loaded.slotSnapshot
+    if (loaded.log !== null) this.#filler = this.#makeFiller(loaded.log)
     this.incarnation = source.start
     this.#waiters = new PositionWaiters(options.runtime.timers, () => store.position)
     this.#applier = new Applier({
@@ -154,11 +159,9 @@ export class Generation {
       },
     })
     store.onOverfull(() => events.onOverfull(this))
-    this.#watch = this.#watchOver(
-      tables.map(live => ({ ...live, filler: live.table.residency === null ? null : this.#filler })),
-    )
+    this.#watch = this.#watchOver(tables.map(live => this.#withFiller(live)))
     this.#prober = this.#makeProber()
-    this.comparer = this.#makeComparer(loaded)
+    this.comparer = this.#makeComparer()
   }
 
   /** A new array each time one of them is replaced. */
@@ -341,6 +344,34 @@ export class Generation {
     this.#prober.nudge(signal)
   }
 
+  /**
+   * Adds a table that was declared later, beside the running stream. Resolves when it can be read.
+   *
+   * @throws {SetupError} @throws {PublicationError} @throws {MemoryLimitError} @throws {CacheError} the stream's end. Rejects with the signal's reason when
+   * it aborts. Then nothing of it is left.
+   */
+  async addTable(declaration: object, signal: AbortSignal): Promise<void> {
+    const { options, session: callers, sessions, setup } = this.#context
+    const until = this.streaming
+    if (until === null) throw new NotReadyError()
+    const either = AbortSignal.any([until, signal])
+    const mapping = await sessions.run(
+      session => resolveAdded(session, options, callers, setup, declaration),
+      either,
+    )
+    either.throwIfAborted()
+    if (mapping.keep !== 'all' && this.#log === null) {
+      this.#log = new CommitLog(this.#slotSnapshot.xmax)
+      this.#filler = this.#makeFiller(this.#log)
+      this.#applier.keep(this.#log)
+    }
+    await this.#watch.add(mapping, either)
+  }
+
+  #withFiller(live: LiveTable & AppliedTable): LiveTable & AppliedTable {
+    return live.table.residency === null ? live : { ...live, filler: this.#filler }
+  }
+
   /** Aborts when the stream ends; null while there is none. */
   get streaming(): AbortSignal | null {
     return this.#until === null || this.#until.aborted ? null : this.#until
@@ -357,13 +388,13 @@ export class Generation {
     }
   }
 
-  #makeComparer({ log, slotSnapshot }: Loaded): Comparer {
+  #makeComparer(): Comparer {
     const { options, fallThrough, events } = this.#context
     return new Comparer({
       store: this.store,
       applier: this.#applier,
-      log,
-      slotSnapshot,
+      log: () => this.#log,
+      slotSnapshot: this.#slotSnapshot,
       runtime: options.runtime,
       sliceMs: options.sliceMs,
       run: fallThrough,
@@ -402,11 +433,11 @@ export class Generation {
     return normaliseInsertLsn(position, walBlockBytes, walSegmentBytes)
   }
 
-  #makeFiller(log: CommitLog, slotSnapshot: SqlSnapshot): Filler {
+  #makeFiller(log: CommitLog): Filler {
     const { options, fallThrough } = this.#context
     return new Filler({
       log,
-      slotSnapshot,
+      slotSnapshot: this.#slotSnapshot,
       timers: options.runtime.timers,
       waitMs: options.fillWaitMs,
       run: fallThrough,
@@ -429,7 +460,8 @@ export class Generation {
       store,
       tables,
       applier: () => this.#applier,
-      makeTable: mapping => liveTable(store, mapping, 'apart'),
+      makeTable: mapping => this.#withFiller(liveTable(store, mapping, 'apart')),
+      want: oid => this.#decoder.want?.(oid, this.#applier),
       closedTable: (mapping, error) => {
         const closed = liveTable(store, mapping, 'apart')
         closed.table.fail(error)
@@ -444,14 +476,21 @@ export class Generation {
 
   #makeProber(): Prober {
     const { options, sessions, setup, events } = this.#context
-    const third = tightestMs(setup.mappings, options) / 3
+    const interval = (): number => {
+      const third = tightestMs(setup.mappings, options) / 3
+      return Math.max(PROBE_INTERVAL_MIN_MS, Math.min(third, PROBE_INTERVAL_MAX_MS))
+    }
     return new Prober({
       runtime: options.runtime,
       logger: options.logger,
-      intervalMs: Math.max(PROBE_INTERVAL_MIN_MS, Math.min(third, PROBE_INTERVAL_MAX_MS)),
+      get intervalMs() {
+        return interval()
+      },
       target: {
         serverVersion: setup.server.version,
-        tableOids: setup.mappings.map(({ oid }) => oid),
+        get tableOids() {
+          return setup.mappings.map(({ oid }) => oid)
+        },
         publication: setup.publication,
         withFiles: setup.files !== null,
         applicationName: APPLICATION_NAME,

@@ -26,13 +26,16 @@ export interface TableHealth {
 export interface BoundedHealth {
   /** Keys that are known to be absent. */
   readonly absentKeys: number
+  /** Values of indexes of which memory has all rows, and such as no row has. */
+  readonly groups: number
+  readonly emptyGroups: number
   /** Bytes of what is held for snapshots, or for commits that are being applied, only. */
   readonly residueBytes: number
   /** Reads by key of rows that were in memory, of keys known to be absent, and of keys of which nothing was known. */
   readonly hits: number
   readonly absentHits: number
   readonly misses: number
-  /** Queries that were answered, the keys that they were about, and the rows among those. */
+  /** Queries that were answered, the keys and groups that they were about, and the rows of those. */
   readonly fills: number
   readonly filledKeys: number
   readonly filledRows: number
@@ -43,14 +46,21 @@ export interface BoundedHealth {
   readonly nudges: number
   /** Keys whose answer was not kept, since they were evicted meanwhile or the stream was lost. */
   readonly cancelled: number
-  /** Keys that had to be asked for once more, since a commit in the log did not say all of the row. */
+  /** Keys and groups that had to be asked for once more, since a commit in the log did not say all of a row. */
   readonly askedAgain: number
+  /** Groups that were read and had too many rows to be kept. */
+  readonly largeGroups: number
   readonly failedFills: number
-  /** What left, and why: too many rows, too many bytes, absent keys for other absent keys, `evict()`, changes that left a row incomplete or too large. */
+  /**
+   * What left, and why: too many rows, too many bytes, absent keys for other absent keys, rows with another one of their group, groups for other groups,
+   * `evict()`, changes that left a row incomplete or too large.
+   */
   readonly evictions: {
     readonly rows: number
     readonly bytes: number
     readonly absent: number
+    readonly withGroup: number
+    readonly groups: number
     readonly call: number
     readonly uncovered: number
   }

@@ -26,7 +26,7 @@ import { isServerError, noAnswer } from '../wire/connect-errors.js'
 import { Generation, type GenerationEvents } from './generation.js'
 import type { ResolvedOptions } from './options.js'
 import { Poison } from './poison.js'
-import { prepare, type Setup } from './setup.js'
+import { type GrowingSetup, prepare, type Setup } from './setup.js'
 import { SlotKeeper } from './slot-keeper.js'
 import { START_RETRY_MS } from './start-retry.js'
 
@@ -203,7 +203,8 @@ export class Lifecycle {
 
   async #loaded(known: Setup | null, signal: AbortSignal): Promise<Generation> {
     const found = known ?? (await this.#prepared(signal))
-    const setup = this.#withoutPoisoned(found)
+    const fit = this.#withoutPoisoned(found)
+    const setup: GrowingSetup = { ...fit, mappings: [...fit.mappings] }
     this.#hooks.beforeLoad(setup)
     this.#turn({ kind: 'opened' })
     const generation = await Generation.load(

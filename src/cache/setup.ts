@@ -36,6 +36,11 @@ export interface Setup {
   readonly files: string | null
 }
 
+/** A setup that tables are added to. */
+export interface GrowingSetup extends Setup {
+  readonly mappings: TableMapping[]
+}
+
 const STANDBYS = `SELECT current_setting('synchronous_standby_names') AS standbys`
 
 /** The caller's own `pg`: its clients know its type parsers. */
@@ -151,6 +156,34 @@ export async function resolveAgain(
   const { mappings, problems } = resolveMappings([declaration], catalog, how)
   if (problems.length > 0) throw new SetupError(problems)
   return mappings[0]!
+}
+
+/**
+ * A table that is declared later than the others, as the catalogue has it.
+ *
+ * @throws {SetupError} with everything that is wrong with it.
+ */
+export async function resolveAdded(
+  connection: QueryConnection,
+  options: ResolvedOptions,
+  session: CallerSession,
+  { numbersAsText, mappings }: Pick<Setup, 'numbersAsText' | 'mappings'>,
+  declaration: object,
+): Promise<TableMapping> {
+  const catalog = await readCatalog(connection, declaredTables([declaration]))
+  const how = resolveOptionsFor(options, session, numbersAsText)
+  const found = resolveMappings([declaration], catalog, how)
+  const problems = [...found.problems]
+  const [mapping] = found.mappings
+  if (mapping !== undefined && mappings.some(({ oid }) => oid === mapping.oid))
+    problems.push({
+      kind: 'duplicate-table',
+      table: mapping.name,
+      message: 'another declaration of the cache keeps it already. Use that one.',
+    })
+  if (problems.length > 0 || mapping === undefined) throw new SetupError(problems)
+  for (const warning of found.warnings) options.logger.warn(warning)
+  return mapping
 }
 
 /** What the tables of a setup look like now, and which files they are in. */

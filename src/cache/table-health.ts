@@ -23,8 +23,11 @@ function boundedHealth(live: LiveTable): BoundedHealth | null {
   if (residency === null) return null
   const fills = filler?.countsOf(live) ?? null
   const { counts } = residency
+  const { coverage } = residency.groups
   return {
     absentKeys: residency.absentKeys,
+    groups: coverage.groups,
+    emptyGroups: coverage.emptyGroups,
     residueBytes: residency.residueBytes,
     hits: reads.hits,
     absentHits: reads.absent,
@@ -37,11 +40,14 @@ function boundedHealth(live: LiveTable): BoundedHealth | null {
     nudges: fills?.nudges ?? 0,
     cancelled: fills?.cancelled ?? 0,
     askedAgain: fills?.again ?? 0,
+    largeGroups: fills?.tooLarge ?? 0,
     failedFills: fills?.failed ?? 0,
     evictions: {
       rows: counts.evictedForRows,
       bytes: counts.evictedForBytes,
       absent: counts.evictedAbsent,
+      withGroup: counts.evictedWithGroup,
+      groups: coverage.evicted,
       call: counts.evictedByCall,
       uncovered: counts.uncovered,
     },

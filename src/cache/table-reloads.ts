@@ -5,8 +5,9 @@ import { type Lsn, normaliseInsertLsn, parseLsn } from '../change/lsn.js'
 import { SqlSnapshot } from '../change/sql-snapshot.js'
 import {
   asError,
-  type CacheError,
+  CacheError,
   ConnectionError,
+  DatabaseReadError,
   DivergedError,
   MemoryLimitError,
   PublicationError,
@@ -52,6 +53,8 @@ export interface Reread {
 
 /** The generation whose tables are read anew. */
 export interface ReloadHost {
+  /** Whether the table is to be added: what keeps it from being read is told to whoever asked for it, once. */
+  isAdded(mapping: TableMapping): boolean
   /** Whether the stream's changes of this table are ours to set aside. */
   isWatched(mapping: TableMapping): boolean
   /** Sets the table's changes aside from now on; those that were set aside before are forgotten. */
@@ -88,6 +91,8 @@ export class TableReloads {
   readonly #waiting = new Set<TableMapping>()
   #wake: () => void = () => undefined
   readonly #poison = new Poison()
+  /** What is being read now, and what calls it off. */
+  #reading: { readonly mapping: TableMapping; readonly abort: AbortController } | null = null
   /** What the attempt that is about to fail failed of, if it was what the table holds. */
   #fault: Fault | null = null
   /** What was said of those that no longer fit, and what ends the wait until they are looked at again. */
@@ -104,6 +109,13 @@ export class TableReloads {
     this.#wake()
   }
 
+  /** It is not to be read any more. */
+  withdraw(mapping: TableMapping): void {
+    this.#due.delete(mapping)
+    if (this.#reading?.mapping === mapping)
+      this.#reading.abort.abort(new DivergedError(mapping.name, 'it is not wanted any more.'))
+  }
+
   /** Works until `signal` aborts. Rejects if what is wrong concerns more than one table. */
   async run(signal: AbortSignal): Promise<void> {
     const { options } = this.#context
@@ -116,17 +128,25 @@ export class TableReloads {
         await this.#requested(signal)
         continue
       }
+      const abort = new AbortController()
+      this.#reading = { mapping, abort }
       try {
-        await this.#reload(mapping, signal)
+        await this.#reload(mapping, AbortSignal.any([signal, abort.signal]))
         this.#due.delete(mapping)
         failures = 0
       } catch (error) {
         if (signal.aborted) return
+        if (abort.signal.aborted) continue
         const fault = this.#fault
         this.#fault = null
         if (fault !== null) {
           if (this.#isGivenUp(mapping, fault, asError(error))) continue
-        } else if (!mayTryAgain(error)) throw error
+        } else if (!mayTryAgain(error)) {
+          if (!this.#host.isAdded(mapping)) throw error
+          this.#due.delete(mapping)
+          this.#host.putOut(mapping, asReadError(mapping, error))
+          continue
+        }
         options.logger.warn(
           `Reading ${mapping.name} anew failed, and is tried again: ${asError(error).message}`,
         )
@@ -181,8 +201,10 @@ export class TableReloads {
       options.logger.info(`Table ${mapping.name} was read anew.`)
     } catch (error) {
       if (error instanceof MemoryLimitError) host.putOut(mapping, error)
-      else if (error instanceof SetupError || error instanceof PublicationError) this.#putOut(mapping, error)
-      else throw error
+      else if (error instanceof SetupError || error instanceof PublicationError) {
+        if (host.isAdded(mapping)) host.putOut(mapping, error)
+        else this.#putOut(mapping, error)
+      } else throw error
     }
   }
 
@@ -286,6 +308,10 @@ export class TableReloads {
 
 /** It takes a new slot, and with it everything's being loaded anew. */
 class EverythingError extends DivergedError {}
+
+function asReadError({ name }: TableMapping, error: unknown): CacheError {
+  return error instanceof CacheError ? error : new DatabaseReadError(name, { cause: asError(error) })
+}
 
 function mayTryAgain(error: unknown): boolean {
   if (error instanceof EverythingError) return false

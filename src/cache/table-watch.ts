@@ -1,12 +1,20 @@
 import type { Applier } from '../apply/applier.js'
 import type { AppliedTable } from '../apply/binding.js'
-import { type CacheError, DivergedError, TableChangedError, TableReloadingError } from '../errors.js'
+import {
+  asError,
+  assert,
+  type CacheError,
+  DivergedError,
+  TableChangedError,
+  TableReloadingError,
+} from '../errors.js'
 import { type Fingerprint, samePublication } from '../freshness/fingerprint.js'
 import type { ProbeAnswer } from '../freshness/probe.js'
 import type { TableMapping } from '../mapping/mapping.js'
 import type { LiveTable } from '../query/live.js'
 import { pause } from '../runtime.js'
 import type { Store } from '../store/store.js'
+import type { GrowingSetup } from './setup.js'
 import { type ReloadContext, type Reread, TableReloads } from './table-reloads.js'
 
 /** Between two questions to a server that does not show a transaction to queries yet, though it has sent it. */
@@ -14,7 +22,19 @@ const LOOK_AGAIN_MS = 5
 /** How long that may take before the tables it concerns are closed. */
 const LIMBO_MS = 1_000
 
+/** A table that is being added. */
+interface Added {
+  readonly mapping: TableMapping
+  /** It is becoming part of the store, which can't be called off. */
+  isOpening: boolean
+  readonly settle: (error: Error | null) => void
+}
+
 export interface TableWatchOptions extends ReloadContext {
+  /** Tables that are added join its mappings. */
+  readonly setup: GrowingSetup
+  /** Has the decoder ask once more about a relation. */
+  readonly want: (oid: number) => void
   readonly store: Store
   readonly tables: readonly (LiveTable & AppliedTable)[]
   readonly applier: () => Applier
@@ -55,6 +75,8 @@ export class TableWatch {
   /** A table that was read anew is becoming part of the store. */
   #opening: Promise<void> | null = null
   #until: AbortSignal = AbortSignal.abort()
+  /** Tables that are being added, by their OIDs. */
+  readonly #added = new Map<number, Added>()
 
   constructor(options: TableWatchOptions) {
     this.#options = options
@@ -67,12 +89,17 @@ export class TableWatch {
       ...setup.out.map(({ mapping, error }) => options.closedTable(mapping, error)),
     ]
     this.#reloads = new TableReloads(options, {
+      isAdded: ({ oid }) => this.#added.has(oid),
       isWatched: ({ oid }) => this.#expected.has(oid),
       begin: mapping => this.#setAside(mapping),
       makeTable: options.makeTable,
       visible: () => options.store.visible,
       adopt: (mapping, reread, signal) => this.#adopt(mapping, reread, signal),
       putOut: (mapping, error) => {
+        if (this.#added.has(mapping.oid)) {
+          this.#drop(mapping.oid, error)
+          return
+        }
         if (!(error instanceof TableChangedError)) options.applier().forget(mapping.oid)
         this.#replace(mapping, options.closedTable(mapping, error))
       },
@@ -189,6 +216,49 @@ export class TableWatch {
     return true
   }
 
+  /**
+   * One more table, which was declared later: its changes are set aside from now on, and it is read beside the stream. Resolves when it can be read.
+   *
+   * @throws why it can't be. Rejects with the signal's reason when it aborts. Then nothing of it is left.
+   */
+  add(mapping: TableMapping, signal: AbortSignal): Promise<void> {
+    const { oid } = mapping
+    const { setup, applier, closedTable, want } = this.#options
+    assert(!this.#expected.has(oid), 'a table is added once')
+    return new Promise((resolve, reject) => {
+      const onAbort = (): void => this.#drop(oid, asError(signal.reason))
+      const settle = (error: Error | null): void => {
+        signal.removeEventListener('abort', onAbort)
+        this.#added.delete(oid)
+        if (error === null) resolve()
+        else reject(error)
+      }
+      this.#added.set(oid, { mapping, isOpening: false, settle })
+      setup.mappings.push(mapping)
+      this.#expected.set(oid, { hash: undefined, sinceMs: Number.POSITIVE_INFINITY })
+      this.#closed.add(oid)
+      applier().add(closedTable(mapping, new TableReloadingError(mapping.name, 'is being added')))
+      want(oid)
+      this.#reloads.request(mapping)
+      signal.addEventListener('abort', onAbort, { once: true })
+      if (signal.aborted) onAbort()
+    })
+  }
+
+  /** The table is not added after all. */
+  #drop(oid: number, error: Error): void {
+    const added = this.#added.get(oid)
+    // What is becoming part of the store is so in a moment.
+    if (added === undefined || added.isOpening) return
+    const { mappings } = this.#options.setup
+    mappings.splice(mappings.indexOf(added.mapping), 1)
+    this.#expected.delete(oid)
+    this.#closed.delete(oid)
+    this.#reloads.withdraw(added.mapping)
+    this.#options.applier().drop(oid)
+    added.settle(error)
+  }
+
   /** Runs what applies changes to the store. What was read anew becomes part of it before or after that, never in its middle. */
   async applying(apply: () => Promise<void>): Promise<void> {
     if (this.#opening !== null) await this.#opened()
@@ -198,7 +268,7 @@ export class TableWatch {
     } finally {
       this.#isIdle = true
     }
-    if (!this.#options.store.writing) this.#atBoundary?.()
+    if (this.#options.applier().isBetween) this.#atBoundary?.()
     if (this.#opening !== null) await this.#opened()
   }
 
@@ -222,7 +292,7 @@ export class TableWatch {
       })
       return this.#opening
     }
-    if (this.#isIdle && !this.#options.store.writing) await open()
+    if (this.#isIdle && this.#options.applier().isBetween) await open()
     else await this.#whenBetween(open, signal)
   }
 
@@ -244,10 +314,18 @@ export class TableWatch {
   }
 
   async #open({ oid }: TableMapping, { live, snapshot, fingerprint, readMs }: Reread): Promise<void> {
-    await this.#options.applier().adopt(oid, live, snapshot)
+    const added = this.#added.get(oid)
+    if (added !== undefined) added.isOpening = true
+    try {
+      await this.#options.applier().adopt(oid, live, snapshot)
+    } finally {
+      if (added !== undefined) added.isOpening = false
+    }
     this.#expected.set(oid, { hash: fingerprint[oid], sinceMs: readMs })
     this.#closed.delete(oid)
+    if (added !== undefined) this.#tables = [...this.#tables, live]
     this.#replace(live.mapping, live)
+    added?.settle(null)
   }
 
   #replace({ oid }: TableMapping, live: LiveTable): void {

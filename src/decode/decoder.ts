@@ -40,6 +40,8 @@ export interface Decoder<B> {
   ): void
   /** Forgets what was announced: a new stream begins, and announces everything again. */
   reset(): void
+  /** Asks the sink once more about this relation, if it was announced: nobody wanted it then. Not there where tables can't be added to a stream. */
+  readonly want?: (oid: number, sink: ChangeSink<B>) => void
 }
 
 /** Makes a decoder for one stream. */

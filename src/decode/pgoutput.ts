@@ -68,6 +68,7 @@ export const pgoutputLimits: DecoderLimits = {
 interface Announced<B> {
   /** `schema.table`, for messages. */
   readonly name: string
+  readonly relation: Relation
   /** What the sink remembers about it; null if it wants nothing of it. */
   readonly table: B | null
   readonly columnCount: number
@@ -112,6 +113,11 @@ export class PgoutputDecoder<B> implements Decoder<B> {
     this.#relations.clear()
     this.#lastOid = -1
     this.#last = undefined
+  }
+
+  readonly want = (oid: number, sink: ChangeSink<B>): void => {
+    const announced = this.#relations.get(oid)
+    if (announced !== undefined) this.#remember(sink, announced.relation)
   }
 
   // Hot: once per change.
@@ -298,7 +304,8 @@ export class PgoutputDecoder<B> implements Decoder<B> {
     }
     const nullInKey = Uint8Array.from(columns, column => (column.isKey ? NULL : NOT_SENT))
     const table = sink.relation(relation)
-    this.#relations.set(oid, { name: `${schema}.${name}`, table, columnCount: columns.length, nullInKey })
+    const columnCount = columns.length
+    this.#relations.set(oid, { name: `${schema}.${name}`, relation, table, columnCount, nullInKey })
     this.#lastOid = -1
   }
 

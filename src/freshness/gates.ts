@@ -26,7 +26,10 @@ export class FreshnessGates {
 
   /** A gate for this table alone. */
   own(table: string, bound: Bound): FreshnessGate {
-    return this.#add(bound, table)
+    const gate = this.#add(bound, table)
+    const { provenMs } = this.common
+    if (Number.isFinite(provenMs)) gate.restart(provenMs)
+    return gate
   }
 
   #add({ maxStalenessMs, whenStale }: Bound, table: string | null): FreshnessGate {

@@ -108,7 +108,7 @@ export class Prober {
 
   /** Probes at each interval until `signal` aborts. Rejects only with what is final: what `check` threw, and a server that refuses. */
   async run(signal: AbortSignal): Promise<void> {
-    const { runtime, intervalMs } = this.#options
+    const { runtime } = this.#options
     const ended = new AbortController()
     const until = AbortSignal.any([signal, ended.signal])
     const judge = (error: unknown): void => this.#judge(error, signal, ended)
@@ -136,7 +136,7 @@ export class Prober {
     this.#silent = () => silent.want(until)
     while (!until.aborted) {
       look()
-      await pause(runtime.timers, intervalMs, until)
+      await pause(runtime.timers, this.#options.intervalMs, until)
     }
     this.#suspect = () => undefined
     this.#silent = () => undefined

@@ -312,9 +312,11 @@ function isNotReached(error: unknown): boolean {
   return error instanceof NotReadyError || error instanceof WaitTimeoutError
 }
 
-/** Whether a read of a bounded table has met a key that PostgreSQL can be asked for. */
+/** Whether a read of a bounded table has met a key, or a value of an index, that PostgreSQL can be asked for. */
 export function isFillable(error: unknown): boolean {
-  return error instanceof NotLocalError && error.reason === 'unknown key'
+  return (
+    error instanceof NotLocalError && (error.reason === 'unknown key' || error.reason === 'unknown value')
+  )
 }
 
 /** Errors that say that memory can't answer, not that the question is wrong. */

@@ -2,7 +2,10 @@ import { TupleView } from '../change/change.js'
 import { NotLocalError } from '../errors.js'
 import type { TableMapping } from '../mapping/mapping.js'
 import type { RowFactory } from '../mapping/values.js'
+import type { PackedRow } from '../store/packed-row.js'
 import type { TableStore } from '../store/table.js'
+import { choose } from './choose.js'
+import { Coverage, type Knowledge } from './coverage.js'
 import { Found } from './found.js'
 import { planOf } from './plan.js'
 import { ColumnTypes, compile } from './predicate.js'
@@ -22,12 +25,22 @@ export { LOOKED_AT_MAX }
 /** Answers of more rows leave no rows decoded: they would drive out what is read often. */
 const KEPT_ROWS_MAX = 256
 
+const WHAT_IS_HELD: Readonly<Record<Knowledge, string>> = {
+  all: 'the whole table',
+  present: 'the rows of these keys',
+  absent: 'the knowledge that these keys have no rows',
+  group: 'all rows with these values',
+  unknown: 'no such rows',
+}
+
 /** What the queries of one table in memory need: made once for each generation, before the table has rows. */
 export class Finder {
   readonly types: ColumnTypes
   readonly projections: Projections
   /** The declared indexes, as far as their values can be compared here. */
   readonly indexes: readonly TableIndex[]
+  /** What a bounded table knows; null if the table is whole. */
+  readonly coverage: Coverage | null
   readonly #mapping: TableMapping
   readonly #table: TableStore
   readonly #rows: RowFactory
@@ -43,9 +56,13 @@ export class Finder {
     this.#rows = rows
     this.types = new ColumnTypes(mapping)
     this.projections = new Projections(mapping)
-    // What is known of a part of a table is not known by its indexes.
-    const declared = table.residency === null ? mapping.indexes : []
-    this.indexes = declared.flatMap(columns => addIndexes(columns, this.types, table.indexes))
+    const { residency } = table
+    this.coverage = residency === null ? null : new Coverage(mapping, table, residency)
+    this.indexes = mapping.indexes.flatMap(columns => {
+      const made = addIndexes(columns, this.types, table.indexes)
+      if (made.length > 0) this.coverage?.addGroups(made[0]!)
+      return made
+    })
     this.#search = new Search(mapping, table, this.types)
   }
 
@@ -57,7 +74,7 @@ export class Finder {
   findMany(given: object, at: number): object[] {
     const known = this.#known('findMany', given)
     if (known !== null) return this.#many(known, this.#shapes.skip, this.#shapes.take, at)
-    return this.#asked('findMany', given, readFindMany, (query, prepared) =>
+    return this.#asked('findMany', given, readFindMany, at, (query, prepared) =>
       this.#many(prepared, query.skip, query.take, at),
     )
   }
@@ -66,7 +83,7 @@ export class Finder {
   findFirst(given: object, at: number): object | null {
     const known = this.#known('findFirst', given)
     if (known !== null) return this.#first(known, this.#shapes.skip, at)
-    return this.#asked('findFirst', given, readFindFirst, (query, prepared) =>
+    return this.#asked('findFirst', given, readFindFirst, at, (query, prepared) =>
       this.#first(prepared, query.skip, at),
     )
   }
@@ -75,50 +92,66 @@ export class Finder {
   count(given: object, at: number): number {
     const known = this.#known('count', given)
     if (known !== null) return this.#search.count(known, at)
-    return this.#asked('count', given, readWhereOnly, (_, prepared) => this.#search.count(prepared, at))
+    return this.#asked('count', given, readWhereOnly, at, (_, prepared) => this.#search.count(prepared, at))
   }
 
   /** As `findMany`, of a query that was read. */
   findChecked(query: CheckedQuery, at: number): object[] {
-    return this.#many(this.#prepare(query), query.skip, query.take, at)
+    return this.#many(this.#prepare(query, at), query.skip, query.take, at)
   }
 
   /** As `count`, of a condition that was read. */
   countChecked(where: Condition, at: number): number {
-    return this.#search.count(this.#prepare(conditionOnly(where)), at)
+    return this.#search.count(this.#prepare(conditionOnly(where), at), at)
+  }
+
+  /** The query's answer out of rows that were read from PostgreSQL: all that its condition may hold for. Throws as `findMany` does. */
+  choose(rows: readonly PackedRow[], query: CheckedQuery): object[] {
+    return choose(rows, query, { table: this.#table, types: this.types, projections: this.projections })
   }
 
   /** How `findMany` answers the query as of commit `at`: it is answered once to find out. @throws {QueryError} */
   explain(query: CheckedQuery, at: number): Explanation {
     const { sql } = selectSql(this.#mapping, query)
+    const known = this.coverage?.knowledge(query.where, at) ?? 'all'
     this.#search.lookedAt = 0
     try {
-      const prepared = this.#prepare(query)
+      const prepared = this.#prepare(query, at)
       this.#search.find(prepared, wantedOf(query.skip, query.take), at, new Found())
       const { plan } = prepared
       const index =
         plan.kind === 'index'
           ? plan.index.columns.map(column => this.#mapping.columns[column]!.property)
           : null
-      const why = 'Memory has the whole table, and values compare there as in PostgreSQL.'
+      const why = `Memory has ${WHAT_IS_HELD[known]}, and values compare there as in PostgreSQL.`
       const kind = plan.kind === 'index' && plan.walk !== null ? 'ordered index' : plan.kind
-      return { local: true, reason: null, why, plan: kind, index, rowsLookedAt: this.#search.lookedAt, sql }
+      return {
+        local: true,
+        reason: null,
+        why,
+        known,
+        plan: kind,
+        index,
+        rowsLookedAt: this.#search.lookedAt,
+        sql,
+      }
     } catch (error) {
       if (!(error instanceof NotLocalError)) throw error
       const { reason, message } = error
       const rowsLookedAt = reason === 'scan limit' ? this.#search.lookedAt : 0
-      return { local: false, reason, why: message, plan: null, index: null, rowsLookedAt, sql }
+      return { local: false, reason, why: message, known, plan: null, index: null, rowsLookedAt, sql }
     }
   }
 
   /** The prepared query of the same shape, bound to the values of this one; null if it has to be read. Hot: once per query. */
   #known(kind: QuestionKind, given: object): Prepared | null {
-    const known = this.#shapes.find(kind, given)
+    // What a bounded table knows depends on the values.
+    const known = this.coverage === null ? this.#shapes.find(kind, given) : null
     if (known === null || !known.slots.bind(this.#shapes.values)) return null
     const { plan, doubtful } = known
     if (plan.kind === 'key' && !this.#search.canSpell(plan.keys)) return null
     if (!this.types.areSound(doubtful)) return null
-    this.#mustBeWhole()
+    if (this.#table.failed !== null) throw this.#table.failed
     return known
   }
 
@@ -127,19 +160,20 @@ export class Finder {
     kind: QuestionKind,
     given: object,
     read: (mapping: TableMapping, given: object) => CheckedQuery,
+    at: number,
     answer: (query: CheckedQuery, prepared: Prepared) => T,
   ): T {
     const { isFit } = this.#shapes
     const copy = isFit ? (plainCopy(given) as object) : given
     const query = read(this.#mapping, copy)
-    const prepared = this.#prepare(query)
-    if (isFit && prepared.isForAll) this.#shapes.add(kind, copy, prepared)
+    const prepared = this.#prepare(query, at)
+    if (isFit && prepared.isForAll && this.coverage === null) this.#shapes.add(kind, copy, prepared)
     return answer(query, prepared)
   }
 
   /** @throws {NotLocalError} if only PostgreSQL can answer. */
-  #prepare({ where, orderBy, take, columns }: CheckedQuery): Prepared {
-    this.#mustBeWhole()
+  #prepare({ where, orderBy, take, columns }: CheckedQuery, at: number): Prepared {
+    this.#mustKnow(where, at)
     const { types } = this
     types.begin()
     const slots = new Slots()
@@ -155,29 +189,40 @@ export class Finder {
     return { ...common, plan: planOf(query, null, this.indexes, types, slots), isForAll: false }
   }
 
-  /** @throws {NotLocalError} if memory holds only a part of the table. @throws whatever the table failed with. */
-  #mustBeWhole(): void {
+  /** @throws {NotLocalError} unless memory has all rows that the condition may hold for. @throws whatever the table failed with. */
+  #mustKnow(where: Condition, at: number): void {
     if (this.#table.failed !== null) throw this.#table.failed
-    if (this.#table.residency !== null) throw onlyAPart(this.#mapping.name)
+    this.coverage?.check(where, at)
   }
 
   #many(prepared: Prepared, skip: number, take: number | undefined, at: number): object[] {
     const found = this.#found ?? new Found()
     this.#search.find(prepared, wantedOf(skip, take), at, found)
     const { projection } = prepared
-    const keep = prepared.plan.kind !== 'scan' && found.count - skip <= KEPT_ROWS_MAX
+    const keep = this.#mayKeep(prepared) && found.count - skip <= KEPT_ROWS_MAX
     this.#found = null
     const rows: object[] = []
     for (let i = skip; i < found.count; i++) rows.push(this.#row(found.records[i]!, projection, keep))
     this.#found = found
+    this.#count(rows.length)
     return rows
   }
 
   #first(prepared: Prepared, skip: number, at: number): object | null {
     const found = this.#found ?? new Found()
     this.#search.find(prepared, skip + 1, at, found)
+    this.#count(found.count - skip)
     if (found.count <= skip) return null
-    return this.#row(found.records[skip]!, prepared.projection, prepared.plan.kind !== 'scan')
+    return this.#row(found.records[skip]!, prepared.projection, this.#mayKeep(prepared))
+  }
+
+  /** Of a bounded table rows that were read by key stay decoded, and stay: groups leave as a whole. */
+  #mayKeep({ plan }: Prepared): boolean {
+    return plan.kind !== 'scan' && this.coverage === null
+  }
+
+  #count(rows: number): void {
+    if (this.coverage !== null) this.#table.reads[rows > 0 ? 'hits' : 'absent']++
   }
 
   #row(record: number, projection: Projection | null, keep: boolean): object {
@@ -200,13 +245,4 @@ function conditionOnly(where: Condition): CheckedQuery {
 
 function readWhereOnly(mapping: TableMapping, given: object): CheckedQuery {
   return conditionOnly(readCount(mapping, given))
-}
-
-/** The error of a question about all rows of a table of which memory holds a part. */
-export function onlyAPart(table: string): NotLocalError {
-  return new NotLocalError(
-    table,
-    'table',
-    'only a part of it is in memory, so nothing can be said of all of its rows.',
-  )
 }

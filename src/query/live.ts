@@ -1,11 +1,11 @@
 import type { Filler } from '../apply/fill.js'
-import { NotLocalError } from '../errors.js'
 import type { RowFactory } from '../mapping/values.js'
 import type { TableMapping } from '../mapping/mapping.js'
 import { NONE } from '../store/address.js'
 import { KeyBuffer } from '../store/record.js'
 import type { Store } from '../store/store.js'
 import type { TableStore } from '../store/table.js'
+import { unknownKey } from './coverage.js'
 import type { Finder } from './find.js'
 import type { KeyReader } from './key.js'
 import type { CheckedQuery } from './query.js'
@@ -54,8 +54,8 @@ function lookUpUnique(
   at: number,
 ): object | undefined {
   const row = uniques.only(finder.findChecked(query, at))
-  if (row === undefined) table.reads.absent++
-  else table.reads.hits++
+  // Of a bounded table it was counted where it was found to be known.
+  if (table.residency === null) table.reads[row === undefined ? 'absent' : 'hits']++
   return row
 }
 
@@ -66,11 +66,7 @@ function refuseUnknown({ table, mapping }: LiveTable, at: number): void {
     return
   }
   table.reads.misses++
-  throw new NotLocalError(
-    mapping.name,
-    'unknown key',
-    'only a part of the table is in memory, and nothing is known of this key. Use findUnique, which asks PostgreSQL, or prefetch.',
-  )
+  throw unknownKey(mapping.name)
 }
 
 /** The key's bytes, as a record begins with them. @throws {KeyError} @throws {NotLocalError} for one that only PostgreSQL can compare. */

@@ -5,7 +5,7 @@ import type { RowFactory } from '../mapping/values.js'
 import { NONE } from '../store/address.js'
 import type { Snapshot } from '../store/snapshot.js'
 import type { DecodedKey } from '../store/table.js'
-import { onlyAPart } from './find.js'
+import { onlyAPart } from './coverage.js'
 import { exists, hand, type LiveTable, lookUp } from './live.js'
 import type { Key, LocalReads } from './types.js'
 

@@ -1,4 +1,5 @@
 import type { NotLocalReason } from '../errors.js'
+import type { Knowledge } from './coverage.js'
 import type { KeyValue, ReadOptions } from './read-options.js'
 
 /** The properties that a query may name: columns, and no methods. */
@@ -131,6 +132,11 @@ export interface Explanation {
   readonly reason: NotLocalReason | null
   /** The same in words. */
   readonly why: string
+  /**
+   * What memory knows of the rows that the query may mean: 'all' rows of the table; of a bounded table the rows of the keys that it names ('present'), or
+   * that these have none ('absent'), or all rows with the values of an index that it names ('group'), or not enough ('unknown').
+   */
+  readonly known: Knowledge
   /** Rows are found by the primary key, by an index, by walking an index in the wanted order, or by looking at all of them. Null where memory has no way. */
   readonly plan: 'key' | 'index' | 'ordered index' | 'scan' | null
   /** The properties of the index that is used, else null. */

@@ -3,7 +3,15 @@ import type { Lsn } from '../change/lsn.js'
 import type { CommitSeq } from '../store/address.js'
 import type { Snapshot as StoreSnapshot } from '../store/snapshot.js'
 import { answer, isFillable, type ReadContext, type ReadSession, type TableSource } from './answer.js'
-import { evict, fillByKey, fillInSnapshot, type Located, prefetch } from './fill.js'
+import {
+  evict,
+  fillByKey,
+  fillInSnapshot,
+  fillQuery,
+  fillQueryInSnapshot,
+  type Located,
+  prefetch,
+} from './fill.js'
 import { type LiveTable, lookUp } from './live.js'
 import { LocalTable, SnapshotLocalTable } from './local.js'
 import { type CheckedQuery, readCount, readFindFirst, readFindMany } from './query.js'
@@ -126,6 +134,10 @@ class AsyncReads<Row extends object> implements SessionTable<Row> {
       memory: live => live.finder.findChecked(checked, live.store.visible),
       snapshot,
       database: live => this.#context.database.findMany(live, checked, options.signal),
+      fill: async live => {
+        const filled = await fillQuery(live, checked, options.signal)
+        return filled === undefined ? undefined : { value: filled.rows, lsn: filled.lsn }
+      },
     })
   }
 
@@ -242,11 +254,28 @@ export class CacheSnapshotTable<Row extends object> implements SnapshotTable<Row
   }
 
   async findMany(query: object = {}): Promise<never[]> {
-    return this.local.findMany(checkSignal(query))
+    const { signal } = query as { readonly signal?: AbortSignal }
+    return (await this.#find(readFindMany(this.#live.mapping, checkSignal(query)), signal)) as never[]
   }
 
   async findFirst(query: object = {}): Promise<null> {
-    return this.local.findFirst(checkSignal(query))
+    const { signal } = query as { readonly signal?: AbortSignal }
+    const [row] = await this.#find(readFindFirst(this.#live.mapping, checkSignal(query)), signal)
+    return (row ?? null) as unknown as null
+  }
+
+  async #find(query: CheckedQuery, signal: AbortSignal | undefined): Promise<object[]> {
+    this.#check()
+    const live = this.#live
+    try {
+      return live.finder.findChecked(query, this.#snapshot.seq)
+    } catch (error) {
+      if (!isFillable(error)) throw error
+      const rows = await fillQueryInSnapshot(live, this.#snapshot, query, signal)
+      // It may be over by now, and then the versions that it saw are gone.
+      this.#check()
+      return rows
+    }
   }
 
   async count(query: object = {}): Promise<number> {

@@ -2,7 +2,8 @@ import type { TupleView } from '../change/change.js'
 import { MemoryLimitError } from '../errors.js'
 import type { Address, CommitSeq } from './address.js'
 import type { RecordFormat } from './record.js'
-import type { PackedRow, Residency } from './residency.js'
+import type { PackedRow } from './packed-row.js'
+import type { Residency } from './residency.js'
 
 /** How a table writes, as far as its own changes go. */
 export interface TableWriter {
@@ -38,6 +39,9 @@ export class BoundedWrites {
     if (this.#residency.covers(row, order)) return true
     // Before its insert there was no row, whoever asks.
     this.#mark(row, order, seq, 'absent')
+    const { groups } = this.#residency
+    if (this.#isWhole(row, order)) return groups.wants(row, order)
+    groups.lose(row, order, seq, true)
     return false
   }
 
@@ -54,27 +58,40 @@ export class BoundedWrites {
     order: Int32Array,
     seq: CommitSeq,
   ): boolean {
-    if (this.#residency.covers(old ?? row, order)) return true
-    const moved = old !== null && this.#hasKey(row, order) && !this.#format.sameKey(old, order, row, order)
+    const residency = this.#residency
+    if (residency.covers(old ?? row, order)) return true
     this.#mark(old ?? row, order, seq, oldIsFull ? 'row' : null)
-    if (moved) this.#arrive(old, oldIsFull, row, order, seq)
+    const moved = old !== null && this.#hasKey(row, order) && !this.#format.sameKey(old, order, row, order)
+    const isKnownPlace = moved && residency.covers(row, order)
+    if (isKnownPlace || residency.groups.wants(row, order))
+      this.#arrive(old, oldIsFull, row, order, seq, isKnownPlace)
+    else if (moved) this.#mark(row, order, seq, 'absent')
     return false
   }
 
-  /** A row comes, under a new key, from one of which nothing is known. */
-  #arrive(old: TupleView, oldIsFull: boolean, row: TupleView, order: Int32Array, seq: CommitSeq): void {
-    if (!this.#residency.covers(row, order)) {
-      this.#mark(row, order, seq, 'absent')
-      return
-    }
+  /** A row of which nothing is known comes to a key that is known, or into a group that is. */
+  #arrive(
+    old: TupleView | null,
+    oldIsFull: boolean,
+    row: TupleView,
+    order: Int32Array,
+    seq: CommitSeq,
+    isKnownPlace: boolean,
+  ): void {
     const whole = this.#writer.complete(old, oldIsFull, row, order)
     if (whole !== null) {
       this.#writer.put(whole.view, whole.order, seq)
       return
     }
+    this.#residency.groups.lose(row, order, seq, false)
+    if (!isKnownPlace) return
     this.#residency.incomplete()
     this.#residency.counts.uncovered++
     this.#writer.mark(row, order, seq)
+  }
+
+  #isWhole(row: TupleView, order: Int32Array): boolean {
+    return this.#format.measure(row, order, this.#format.columns) >= 0
   }
 
   #hasKey(row: TupleView, order: Int32Array): boolean {
@@ -85,17 +102,21 @@ export class BoundedWrites {
   #mark(tuple: TupleView, order: Int32Array, seq: CommitSeq, before: 'absent' | 'row' | null): void {
     if (!this.#residency.wantsMark(seq)) return
     try {
-      if (before !== null) {
-        const key = this.#pack(tuple, order, this.#format.keyColumns)
-        const row = before === 'row' ? this.#pack(tuple, order, this.#format.columns) : null
-        if (key !== null && (before === 'absent' || row !== null))
-          this.#residency.keepBefore(row, key.bytes, seq)
-      }
+      const isKept = before !== null && this.#keepBefore(tuple, order, seq, before)
+      // What an unknown row was before may have been in any group.
+      if (!isKept && before !== 'absent') this.#residency.groups.coverage.uncertain(seq)
       this.#writer.mark(tuple, order, seq)
     } catch (error) {
       if (!(error instanceof MemoryLimitError)) throw error
       this.#residency.unmarked(seq)
     }
+  }
+
+  #keepBefore(tuple: TupleView, order: Int32Array, seq: CommitSeq, before: 'absent' | 'row'): boolean {
+    const key = this.#pack(tuple, order, this.#format.keyColumns)
+    const row = before === 'row' ? this.#pack(tuple, order, this.#format.columns) : null
+    if (key === null || (before === 'row' && row === null)) return false
+    return this.#residency.keepBefore(row, key.bytes, seq)
   }
 
   #pack(tuple: TupleView, order: Int32Array, count: number): PackedRow | null {

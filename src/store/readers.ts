@@ -17,6 +17,11 @@ export class Readers {
     return this.#pins.length
   }
 
+  /** The newest state that a snapshot has pinned; -1 if there is none. */
+  get newestPin(): CommitSeq {
+    return this.#pins.at(-1) ?? -1
+  }
+
   /** The oldest state that is still read: older versions than it sees may go. */
   get horizon(): CommitSeq {
     return this.#pins[0] ?? this.visible

@@ -67,6 +67,10 @@ export class Recency {
     return this.#present.get(row) !== undefined
   }
 
+  isPresent(row: RowId): boolean {
+    return this.#present.has(row)
+  }
+
   usedAbsent(row: RowId): void {
     this.#absent.get(row)
   }

@@ -3,27 +3,13 @@ import { MemoryLimitError } from '../errors.js'
 import { type EvictEvent, evictChannel } from '../observe.js'
 import { type Address, type CommitSeq, NONE, type RowId } from './address.js'
 import type { Chains } from './chains.js'
+import { Groups } from './groups.js'
+import type { Installed, PackedRow } from './packed-row.js'
 import type { Readers } from './readers.js'
 import { type Bounds, type Left, Recency } from './recency.js'
 import type { KeyBuffer, RecordFormat } from './record.js'
 import { ASCII, LISTED, TOMBSTONE, UNKNOWN } from './slab.js'
 import type { Truncations } from './truncations.js'
-
-/** A copy of a row's values, in the order of a record. */
-export interface PackedRow {
-  readonly bytes: Buffer
-  readonly ascii: boolean
-}
-
-/** What became of a row, or of its absence, that was read from PostgreSQL. */
-export type Installed =
-  | 'installed'
-  /** Known already: what memory says is as true, and may be newer. */
-  | 'known'
-  /** The transaction in progress has written it. */
-  | 'pending'
-  /** Too large to be kept. */
-  | 'bypassed'
 
 /** What a bounded table has done, counted since the generation began. */
 export interface ResidencyCounts {
@@ -31,6 +17,8 @@ export interface ResidencyCounts {
   evictedForBytes: number
   /** Keys known to be absent that were forgotten. */
   evictedAbsent: number
+  /** Rows that went with another one of their group. */
+  evictedWithGroup: number
   /** By `evict()`. */
   evictedByCall: number
   /** Rows that a change left incomplete, or made too large. */
@@ -65,10 +53,13 @@ export class Residency {
     evictedForRows: 0,
     evictedForBytes: 0,
     evictedAbsent: 0,
+    evictedWithGroup: 0,
     evictedByCall: 0,
     uncovered: 0,
     bypassed: 0,
   }
+  /** Groups of rows that are known whole. */
+  readonly groups: Groups
   readonly #name: string
   readonly #chains: Chains
   readonly #format: RecordFormat
@@ -100,6 +91,14 @@ export class Residency {
     this.#truncations = parts.truncations
     this.#host = host
     this.#recency = new Recency(bounds, (row, why) => this.#leave(row, why))
+    this.groups = new Groups(bounds, parts, {
+      install: (key, row) => this.install(key, row),
+      keep: row => this.#keep(row),
+      evict: row => this.#evictRow(row),
+      isListed: row => this.#recency.isPresent(row),
+      unchangedSince: () => this.#unchangedSince,
+      isComplete: at => this.isComplete(at),
+    })
     this.#residueBytesMax = Math.min(RESIDUE_BYTES_MAX, bounds.maxBytes ?? RESIDUE_BYTES_MAX)
   }
 
@@ -141,6 +140,30 @@ export class Residency {
     return this.#chains.find(this.#key, 0, bytes)
   }
 
+  /** Whether all rows of the table are known to a reader of state `at`. */
+  isComplete(at: CommitSeq): boolean {
+    return at >= this.#completeFrom
+  }
+
+  /** What a reader of state `at` may know of this key. */
+  stateOf(keyBytes: Uint8Array, at: CommitSeq): 'present' | 'absent' | 'unknown' {
+    const row = this.#chains.find(keyBytes, 0, keyBytes.length)
+    const { slab, foundHead } = this.#chains
+    const record = row < 0 ? NONE : this.#chains.versionAt(foundHead, at)
+    if (record === NONE) return this.isComplete(at) ? 'absent' : 'unknown'
+    if (this.#truncations.killed(slab.seq(record), at)) return 'absent'
+    if (slab.has(record, UNKNOWN)) return 'unknown'
+    return slab.has(record, TOMBSTONE) ? 'absent' : 'present'
+  }
+
+  /** The key was read. */
+  usedKey(keyBytes: Uint8Array): void {
+    const row = this.#chains.find(keyBytes, 0, keyBytes.length)
+    if (row < 0) return
+    this.used(row)
+    this.#recency.usedAbsent(row)
+  }
+
   /** Whether it is known that a reader of state `at` sees no row with this key; asked when it was found to see none. */
   isAbsent(key: KeyBuffer, at: CommitSeq): boolean {
     const row = this.#chains.find(key.bytes, 0, key.length)
@@ -158,6 +181,13 @@ export class Residency {
   /** The row was read. */
   used(row: RowId): void {
     if (this.#recency.usedPresent(row) || !this.#residue.delete(row)) return
+    this.settle(row)
+  }
+
+  /** The row, which is there, counts as read just now. */
+  #keep(row: RowId): void {
+    if (this.#recency.usedPresent(row)) return
+    this.#residue.delete(row)
     this.settle(row)
   }
 
@@ -184,15 +214,30 @@ export class Residency {
 
   /**
    * What the key held before the first change that a snapshot does not see, kept for that snapshot; null: nothing. To be followed by a mark.
+   * False if it could not be kept.
    *
    * @throws {MemoryLimitError}
    */
-  keepBefore(row: PackedRow | null, keyBytes: Buffer, seq: CommitSeq): void {
+  keepBefore(row: PackedRow | null, keyBytes: Buffer, seq: CommitSeq): boolean {
     // This transaction may have changed the key before, without a mark.
-    if (Math.max(this.#readers.pinnedSince, this.#marksFrom) >= seq) return
+    if (Math.max(this.#readers.pinnedSince, this.#marksFrom) >= seq) return false
     const begin = this.#unchangedSince
-    if (this.#chains.find(keyBytes, 0, keyBytes.length) >= 0 || !this.#readers.pinnedIn(begin, seq)) return
-    this.#chains.addRow(this.#record(row, keyBytes, begin))
+    if (this.#chains.find(keyBytes, 0, keyBytes.length) >= 0 || !this.#readers.pinnedIn(begin, seq))
+      return false
+    this.#add(this.#record(row, keyBytes, begin))
+    return true
+  }
+
+  /** A new row for the key that was looked for last. @throws {MemoryLimitError} */
+  #add(record: Address): RowId {
+    const row = this.#chains.addRow(record)
+    try {
+      this.#chains.indexes.linked(row, record, NONE)
+    } catch (error) {
+      this.#chains.removeRow(row)
+      throw error
+    }
+    return row
   }
 
   /** The commit from which the visible state of a key of which nothing is known is certain to have been the same. */
@@ -240,10 +285,11 @@ export class Residency {
       this.counts.bypassed++
       return 'bypassed'
     }
-    if (head === NONE) row = this.#chains.addRow(this.#record(packed, keyBytes, this.#unchangedSince))
+    if (head === NONE) row = this.#add(this.#record(packed, keyBytes, this.#unchangedSince))
     else {
       const record = this.#record(packed, keyBytes, slab.seq(head))
       if (slab.has(head, LISTED)) slab.set(record, LISTED)
+      this.#index(row, record)
       this.#chains.find(keyBytes, 0, keyBytes.length)
       this.#chains.push(row, record, slab.older(head))
       slab.free(head)
@@ -253,6 +299,18 @@ export class Residency {
     this.settle(row)
     const settled = rows.head(row)
     return settled === NONE || slab.has(settled, UNKNOWN) ? 'bypassed' : 'installed'
+  }
+
+  /** The record, which is none of the row's versions yet, is found by its values. @throws {MemoryLimitError} */
+  #index(row: RowId, record: Address): void {
+    const { slab, indexes } = this.#chains
+    slab.setRowId(record, row)
+    try {
+      indexes.linked(row, record, NONE)
+    } catch (error) {
+      this.#chains.free(record)
+      throw error
+    }
   }
 
   #record(row: PackedRow | null, keyBytes: Buffer, begin: CommitSeq): Address {
@@ -318,13 +376,31 @@ export class Residency {
     else if (why === 'bytes') this.counts.evictedForBytes++
     else this.counts.evictedAbsent++
     this.#tell(why)
+    const isVisible = slab.seq(head) <= this.#readers.visible
+    const companions = isVisible && why !== 'absent' ? this.groups.companions(head) : []
+    this.#uncover(row)
+    for (const companion of companions) this.#leaveWith(companion)
+  }
+
+  /** One of the row's group has left: it goes with it, unless it is read by itself. */
+  #leaveWith(row: RowId): void {
+    const head = this.#chains.rows.head(row)
+    if (head === NONE || !this.#recency.isPresent(row) || this.#host.isDecoded(head)) return
+    this.counts.evictedWithGroup++
+    this.#tell('group')
+    this.#recency.forget(row)
     this.#uncover(row)
   }
 
   /** Forgets what is known of this key, by its owner's wish. False if nothing was, or if the transaction in progress has written it. */
   evict(keyBytes: Uint8Array): boolean {
     const row = this.#chains.find(keyBytes, 0, keyBytes.length)
-    if (row < 0 || this.#chains.slab.seq(this.#chains.foundHead) > this.#readers.visible) return false
+    return row >= 0 && this.#evictRow(row)
+  }
+
+  #evictRow(row: RowId): boolean {
+    const { slab, rows } = this.#chains
+    if (slab.seq(rows.head(row)) > this.#readers.visible) return false
     this.#recency.forget(row)
     this.#uncover(row)
     this.counts.evictedByCall++
@@ -341,6 +417,7 @@ export class Residency {
     const { slab, rows } = this.#chains
     const head = rows.head(row)
     if (slab.seq(head) > this.#readers.visible) return
+    if (!slab.has(head, TOMBSTONE)) this.groups.left(head)
     if (this.#isPinned(row)) {
       this.#residue.add(row)
       this.#host.pin(row)
@@ -371,7 +448,7 @@ export class Residency {
     this.#chains.push(row, mark, NONE)
     for (let record = head; record !== NONE; ) {
       const older = slab.older(record)
-      slab.free(record)
+      this.#chains.free(record)
       record = older
     }
     this.#host.pin(row)
@@ -402,16 +479,24 @@ export class Residency {
   }
 
   publish(seq: CommitSeq): void {
+    this.groups.coverage.publish()
     if (this.#completePending !== seq) return
     if (this.#completeFrom === Number.POSITIVE_INFINITY) this.#completeFrom = seq
     this.#completePending = Number.POSITIVE_INFINITY
   }
 
   aborted(): void {
+    this.groups.coverage.aborted()
     this.#completePending = Number.POSITIVE_INFINITY
   }
 
+  /** A snapshot was released. */
+  released(): void {
+    this.groups.coverage.released()
+  }
+
   clear(): void {
+    this.groups.coverage.clear()
     this.#recency.clear()
     this.#residue.clear()
   }

@@ -12,7 +12,8 @@ import { ReadLately } from './read-lately.js'
 import type { Readers } from './readers.js'
 import type { Bounds } from './recency.js'
 import { KeyBuffer, RecordFormat } from './record.js'
-import { type PackedRow, Residency } from './residency.js'
+import type { PackedRow } from './packed-row.js'
+import { Residency } from './residency.js'
 import { SizeHistory } from './size-history.js'
 import { ASCII, DECODED, LISTED, TOMBSTONE, UNKNOWN } from './slab.js'
 import type { DecodedKey, TableLayout, TouchObserver, WriteObserver } from './table-layout.js'
@@ -160,7 +161,11 @@ export class TableStore {
 
   /** Whether there are no versions but those that a reader of state `at`, the visible one, sees: then each entry of an index is one row of its. */
   isSettledAt(at: CommitSeq): boolean {
-    return at === this.#readers.visible && this.#chains.slab.records === this.#sizes.at(at)
+    return (
+      this.residency === null &&
+      at === this.#readers.visible &&
+      this.#chains.slab.records === this.#sizes.at(at)
+    )
   }
 
   /** How many rows a reader of state `at` sees. */
@@ -511,6 +516,7 @@ export class TableStore {
 
   /** A snapshot was released: what it held back may be pruned. */
   released(): void {
+    this.residency?.released()
     this.#pruner.released()
   }
 

@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest'
 import { CommitLog } from '../../src/apply/commit-log.js'
-import { type Merged, mergeCommits } from '../../src/apply/fill-image.js'
+import { type MergedKey, mergeCommits } from '../../src/apply/fill-image.js'
 import type { Lsn } from '../../src/change/lsn.js'
 import { SqlSnapshot } from '../../src/change/sql-snapshot.js'
 import type { Xid8 } from '../../src/change/xid.js'
@@ -35,7 +35,7 @@ function commit(log: CommitLog, xid: number, ids: readonly number[]): void {
 }
 
 /** What a query that saw no row under the key, and none of the commits, comes to. */
-function merged(log: CommitLog, id: number, snapshot = NONE_SEEN): Merged['kind'] {
+function merged(log: CommitLog, id: number, snapshot = NONE_SEEN): MergedKey['kind'] {
   const key = keyOf(id).toString('latin1')
   const entries = log.after(0, snapshot)!
   return mergeCommits(new Map([[key, null]]), table, entries, ({ xid }) => snapshot.sees(xid)).get(key)!.kind

@@ -1,159 +1,14 @@
 /** What may happen between a query and the change stream, step by step: each of these gave wrong rows to a simpler way of filling a cache. */
 import { describe, expect, test } from 'vitest'
-import { Applier } from '../../src/apply/applier.js'
-import { CommitLog } from '../../src/apply/commit-log.js'
-import { Filler } from '../../src/apply/fill.js'
 import { FILL_RULES, type FillRules } from '../../src/apply/fill-rules.js'
-import { liveTable } from '../../src/cache/generation.js'
-import { formatLsn, type Lsn } from '../../src/change/lsn.js'
+import type { Lsn } from '../../src/change/lsn.js'
 import { SqlSnapshot } from '../../src/change/sql-snapshot.js'
 import { UNCHANGED } from '../../src/change/change.js'
-import type { Xid8 } from '../../src/change/xid.js'
-import { ConnectionError, DatabaseReadError, NotLocalError, SnapshotMissError } from '../../src/errors.js'
-import { silentLogger } from '../../src/observe.js'
+import { ConnectionError, DatabaseReadError, SnapshotMissError } from '../../src/errors.js'
 import { evict, fillByKey, fillInSnapshot } from '../../src/query/fill.js'
-import { type LiveTable, lookUp } from '../../src/query/live.js'
-import type { QueryConnection, TextRow } from '../../src/runtime.js'
-import { Store } from '../../src/store/store.js'
-import { mappingOf, relationOf } from '../support/table.js'
-import { type TupleValue, tupleOf } from '../support/tuple.js'
-import { VirtualRuntime } from '../support/virtual-runtime.js'
+import { lookUp } from '../../src/query/live.js'
 import { shows } from '../support/shows.js'
-
-type Values = readonly [id: string, val: string, big: string]
-
-interface Reply {
-  readonly snapshot: string
-  readonly position: number
-  /** Rows with the transaction that wrote them. */
-  readonly rows?: readonly (readonly [xmin: number, ...Values])[]
-  readonly recovering?: boolean
-  readonly started?: string
-}
-
-/** A query that was sent, to be answered by the test. */
-interface Asked {
-  readonly keys: string
-  reply(reply: Reply): Promise<void>
-  fail(error: Error): Promise<void>
-}
-
-const tick = (): Promise<void> => new Promise(resolve => setImmediate(resolve))
-
-/** A bounded table, its stream and its queries, in the test's hands. The visible state begins at position 0x100. */
-function open(rules: FillRules = FILL_RULES, slotSnapshot = '1:1:') {
-  const runtime = new VirtualRuntime()
-  const store = new Store({ limitBytes: 2 ** 26, tableLimitBytes: 2 ** 26, hashSeed: 1 })
-  const mapping = {
-    ...mappingOf('items', ['id', 'val', 'big'], ['id']),
-    keep: { maxRows: 10, maxBytes: null },
-  }
-  const whole = liveTable(store, mapping)
-  const log = new CommitLog(1n as Xid8)
-  const asked: Asked[] = []
-  let nudges = 0
-  const filler = new Filler({
-    log,
-    timers: runtime.timers,
-    waitMs: 100,
-    position: () => store.position,
-    visible: () => store.visible,
-    startedAt: () => 'start',
-    normalise: position => position,
-    nudge: () => void nudges++,
-    suspect: () => undefined,
-    slotSnapshot: SqlSnapshot.parse(slotSnapshot),
-    rules,
-    run: <T>(work: (session: QueryConnection) => Promise<T>): Promise<T> =>
-      work({
-        query: (sql: string, parameters: readonly string[] = []) =>
-          sql.startsWith('SELECT s.*')
-            ? new Promise<TextRow[]>((resolve, reject) => {
-                asked.push({
-                  keys: parameters.join(' '),
-                  reply: async given => {
-                    resolve(textRows(given))
-                    await tick()
-                  },
-                  fail: async error => {
-                    reject(error)
-                    await tick()
-                  },
-                })
-              })
-            : Promise.resolve([]),
-      } as unknown as QueryConnection),
-  })
-  const live: LiveTable = { ...whole, filler }
-  const applier = new Applier({
-    store,
-    tables: [live],
-    runtime,
-    sliceMs: 5,
-    logger: silentLogger,
-    log,
-    onPosition: () => filler.moved(),
-    onAborted: () => filler.moved(),
-  })
-  store.begin()
-  store.publish(0x100n as Lsn)
-  const relation = relationOf(mapping)
-  const bound = applier.relation(relation)!
-  const tuple = (values: readonly TupleValue[]) => tupleOf(...values)
-  return {
-    runtime,
-    store,
-    live,
-    log,
-    filler,
-    asked,
-    nudges: () => nudges,
-    begin: (xid: number) => applier.begin(xid),
-    insert: (...row: readonly TupleValue[]) => applier.insert(bound, tuple(row)),
-    update: (...row: readonly TupleValue[]) => applier.update(bound, null, false, tuple(row)),
-    move: (from: string, ...row: readonly TupleValue[]) =>
-      applier.update(bound, tuple([from, null, null]), false, tuple(row)),
-    remove: (id: string) => applier.delete(bound, tuple([id, null, null]), false),
-    truncate: () => applier.truncate([bound]),
-    cutOff: () => applier.cutOff(),
-    async commit(end: number) {
-      applier.commit(BigInt(end) as Lsn, 0)
-      await tick()
-    },
-    async keepalive(position: number) {
-      applier.progress(BigInt(position) as Lsn)
-      await tick()
-    },
-    missing: (id: number, fresh = false) => fillByKey(live, { id }, fresh),
-    local: (id: number): object | undefined | 'unknown' => {
-      try {
-        return lookUp(live, id, store.visible)
-      } catch (error) {
-        if (error instanceof NotLocalError) return 'unknown'
-        throw error
-      }
-    },
-  }
-}
-
-function textRows({
-  snapshot,
-  position,
-  rows = [],
-  recovering = false,
-  started = 'start',
-}: Reply): TextRow[] {
-  const common = {
-    snapshot,
-    recovering: recovering ? 't' : 'f',
-    started,
-    position: formatLsn(BigInt(position) as Lsn),
-  }
-  if (rows.length === 0) return [{ ...common, xmin: null, c0: null, c1: null, c2: null }]
-  return rows.map(([xmin, c0, c1, c2]) => ({ ...common, xmin: String(xmin), c0, c1, c2 }))
-}
-
-const row = (id: number, val: string, big = 'big') => ({ id, val, big })
+import { open, row, tick } from './scripted-table.js'
 
 /** The promise inside an object, so that an async function does not wait for it. */
 const begun = async (table: ReturnType<typeof open>, id: number, fresh = false) => {
@@ -386,7 +241,7 @@ describe('a fill', () => {
     await table.asked[0]!.fail(Object.assign(new Error('no'), { code: '57014' }))
     expect(await answer).toBeInstanceOf(DatabaseReadError)
     expect(table.local(1)).toBe('unknown')
-    expect(table.filler.keysUnderWay).toBe(0)
+    expect(table.filler.underWay).toBe(0)
     const again = await begun(table, 1)
     await table.asked[1]!.reply({ snapshot: '9:9:', position: 0x100 })
     expect(await again.answer).toBeNull()

@@ -53,6 +53,18 @@ function open() {
 }
 
 describe('changes that are set aside while a table is read anew', () => {
+  test('belong to a transaction in progress, though it has written nothing else', () => {
+    const { applier, close, bound, store } = open()
+    close()
+    expect(applier.isBetween).toBe(true)
+    applier.begin(10)
+    applier.insert(bound, tupleOf('1', 'Ada'))
+    expect(store.writing).toBe(false)
+    expect(applier.isBetween).toBe(false)
+    applier.commit(0x1000n as Lsn, 0)
+    expect(applier.isBetween).toBe(true)
+  })
+
   test('are applied on top of what was read, except those that the query saw, and appear as one commit', async () => {
     const { store, applier, transaction, close, names, again } = open()
     close()

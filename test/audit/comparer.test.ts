@@ -82,7 +82,7 @@ class Given {
     return new Comparer({
       store: this.store,
       applier: this.applier,
-      log: null,
+      log: () => null,
       slotSnapshot: SqlSnapshot.parse(slotSnapshot),
       runtime: this.runtime,
       sliceMs: 5,

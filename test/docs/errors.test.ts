@@ -7,12 +7,14 @@ import * as walcache from '../../src/index.js'
 import { parse, read, root, wordsOf } from './interfaces.js'
 import { rowsByName, section } from './markdown.js'
 
-const ERRORS = 'src/errors.ts'
+const ERRORS = ['src/errors.ts', ...readdirSync(join(root, 'src/errors')).map(file => `src/errors/${file}`)]
 const DOCUMENT = 'docs/errors.md'
 
 /** Class and code of every error, as the sources have them. */
 const errors = [
-  ...read(ERRORS).matchAll(/^export class (\w+) extends CacheError \{\n {2}readonly code = '(\w+)'/gm),
+  ...ERRORS.map(read)
+    .join('\n')
+    .matchAll(/^export class (\w+) extends CacheError \{\n {2}readonly code = '(\w+)'/gm),
 ].map(([, name, code]) => ({ name: name!, code: code! }))
 
 test('every error has its heading, and every heading its error', () => {
@@ -40,14 +42,14 @@ test('the README names every code, and no other document names one that does not
 test('the failures of a connection are listed', () => {
   const rows = rowsByName(section(DOCUMENT, '`CACHE_CONNECTION`: ConnectionError'))
   expect([...rows.keys()].filter(key => key !== 'failure').sort()).toEqual(
-    wordsOf(ERRORS, 'ConnectionFailure').sort(),
+    wordsOf('src/errors/server.ts', 'ConnectionFailure').sort(),
   )
 })
 
 test('the reasons of a read that is not local are listed', () => {
   const rows = rowsByName(section(DOCUMENT, '`CACHE_NOT_LOCAL`: NotLocalError'))
   expect([...rows.keys()].filter(key => key !== 'reason').sort()).toEqual(
-    wordsOf(ERRORS, 'NotLocalReason').sort(),
+    wordsOf('src/errors.ts', 'NotLocalReason').sort(),
   )
 })
 

@@ -1,8 +1,6 @@
 /** Orders of events between writers, queries, the stream and failures: each gives wrong rows to a simpler way of doing it. */
 import type { Scenario } from './scenario.js'
 
-const GROUPS = 'bounded tables know single keys so far, no groups of rows; this is being built'
-
 export const interleavings = {
   I1: {
     what: 'a commit that waits for a standby was streamed before its key was asked for; the query shows the old row',
@@ -35,12 +33,10 @@ export const interleavings = {
   I8: {
     what: 'a row that is not in memory moves into a group that is',
     right: 'the group is never shown without it',
-    open: GROUPS,
   },
   I9: {
     what: 'a row leaves a group while the group is being asked for',
     right: 'it is in one group only',
-    open: GROUPS,
   },
   I10: {
     what: 'a key is evicted and asked for again while an older answer is on its way',
