@@ -1,6 +1,6 @@
 import type { Lsn } from '../change/lsn.js'
 import type { SqlSnapshot } from '../change/sql-snapshot.js'
-import { asError, CacheError, ConnectionError, DatabaseReadError } from '../errors.js'
+import { asError, CacheError, DatabaseReadError } from '../errors.js'
 import { type FillEvent, fillChannel } from '../observe.js'
 import type { QueryConnection, TextRow, Timers } from '../runtime.js'
 import type { CommitSeq } from '../store/address.js'
@@ -12,7 +12,8 @@ import type { CommitLog } from './commit-log.js'
 import { ASK_AGAIN, type FillBatch, type Merged } from './fill-batch.js'
 import { idOf } from './fill-image.js'
 import { FILL_RULES, type FillRules } from './fill-rules.js'
-import { readReply, type Statement } from './fill-sql.js'
+import { askIn, onStandby } from './fill-query.js'
+import { readReply } from './fill-sql.js'
 import { GroupBatch } from './group-batch.js'
 import { Horizon } from './horizon.js'
 import { KeyBatch } from './key-batch.js'
@@ -226,21 +227,9 @@ export class Filler {
     this.#keepLog()
     const statement = batch.statement()
     this.#options
-      .run(session => this.#query(session, statement), batch.signal)
+      .run(session => askIn(session, statement, this.#rules), batch.signal)
       .then(answer => this.#replied(fills, batch, answer))
       .catch((error: unknown) => this.#failed(fills, batch, asError(error)))
-  }
-
-  async #query(session: QueryConnection, { sql, parameters }: Statement): Promise<TextRow[]> {
-    if (this.#rules.isolation === 'read committed') return session.query(sql, parameters)
-    await session.query('BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY')
-    try {
-      // The snapshot is taken here, before the statement has its locks.
-      await session.query('SELECT 1')
-      return await session.query(sql, parameters)
-    } finally {
-      await session.query('ROLLBACK')
-    }
   }
 
   #replied(fills: TableFills, batch: FillBatch, answer: readonly TextRow[]): void {
@@ -412,13 +401,4 @@ export class Filler {
     for (const { logAfter } of this.#sent) if (logAfter < oldest) oldest = logAfter
     this.#log.keepAfter(oldest)
   }
-}
-
-function onStandby(): ConnectionError {
-  return new ConnectionError(
-    'refused',
-    'The connection has reached a standby (pg_is_in_recovery()): what it sees can not be joined to the change stream of the primary. ' +
-      'Give the address of the primary, or target_session_attrs=primary.',
-    true,
-  )
 }
