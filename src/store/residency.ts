@@ -243,7 +243,10 @@ export class Residency {
   /** The commit from which the visible state of a key of which nothing is known is certain to have been the same. */
   sameSince(keyBytes: Buffer): CommitSeq {
     const row = this.#chains.find(keyBytes, 0, keyBytes.length)
-    return row < 0 ? this.#unchangedSince : this.#chains.slab.seq(this.#chains.foundHead)
+    if (row < 0) return this.#unchangedSince
+    // A TRUNCATE leaves no version of its own.
+    const emptied = this.#truncations.newestDue(this.#readers.visible)
+    return Math.max(this.#chains.slab.seq(this.#chains.foundHead), emptied)
   }
 
   /** The visible row of a known key; null if it is known that there is none, undefined if nothing is known. */

@@ -50,3 +50,14 @@ test.each([
   },
   120_000,
 )
+
+test('a seed that once found something: a row that a TRUNCATE has taken after a snapshot was opened, which had no version left', async () => {
+  const { failure } = await runDeterministic({
+    seed: 12,
+    from: 19,
+    histories: 1,
+    decoders: ['wal2json'],
+    mode: 'swarm',
+  })
+  expect(failure?.error).toBeUndefined()
+})
