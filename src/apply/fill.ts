@@ -173,6 +173,23 @@ export class Filler {
     this.#log.confirmAll()
   }
 
+  /** The table is given up: nothing of it will be made known any more. Whoever waits asks PostgreSQL itself. */
+  drop(table: TableStore): void {
+    const fills = this.#tables.get(table)
+    if (fills === undefined) return
+    this.#tables.delete(table)
+    fills.collecting = null
+    const error = new FillLateError()
+    this.#keys -= fills.byKey.size
+    for (const fill of fills.byKey.values()) fill.reject(error)
+    fills.byKey.clear()
+    for (const batch of this.#sent) {
+      if (batch.table.table !== table) continue
+      batch.abort(error)
+      this.#finish(batch)
+    }
+  }
+
   /** Nothing will be made known any more, unless the stream is resumed. Whoever waits asks PostgreSQL itself. */
   end(): void {
     this.#ended = new FillLateError()

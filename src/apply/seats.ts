@@ -147,7 +147,7 @@ export class Seats {
     const row = change.row === null ? null : show(change.row, this.#row)
     if (change.kind === 'insert') table.insert(row!, order, seq)
     else if (change.kind === 'update') table.update(old, change.oldIsFull, row!, order, seq)
-    else table.remove(old!, order, seq)
+    else table.remove(old!, order, seq, change.oldIsFull)
     if (row === null) commits?.remove(table, old!, order)
     else commits?.put(table, old, change.oldIsFull, row, order)
   }

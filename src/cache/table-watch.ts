@@ -156,29 +156,26 @@ export class TableWatch {
   changed(oid: number): void {
     const live = this.#tables.find(({ mapping }) => mapping.oid === oid)
     if (live === undefined || this.#closed.has(oid)) return
-    const { mapping } = live
-    // What a bounded table knows would have to be thrown away, and its fills with it: as everything is loaded anew.
-    if (mapping.keep !== 'all')
-      throw new DivergedError(mapping.name, 'it was changed in a way that the stream does not tell.')
-    this.#close(live, new TableReloadingError(mapping.name))
+    this.#close(live, new TableReloadingError(live.mapping.name))
   }
 
   /** The table's rows were found to differ from PostgreSQL's: it is closed and read anew. @throws {DivergedError} if that takes everything's being loaded anew. */
   differs({ mapping }: AppliedTable): void {
     const live = this.#tables.find(each => each.mapping.oid === mapping.oid)
     if (live === undefined || this.#closed.has(mapping.oid)) return
-    if (mapping.keep !== 'all' || !this.#mends)
+    if (!this.#mends)
       throw new DivergedError(mapping.name, 'its rows in memory were found to differ from PostgreSQL.')
     this.#close(live, new TableReloadingError(mapping.name, 'was found to differ from PostgreSQL in memory'))
   }
 
-  #close({ mapping, table }: LiveTable, error: TableReloadingError): void {
+  #close({ mapping, table, filler }: LiveTable, error: TableReloadingError): void {
     const { oid } = mapping
     this.#closed.add(oid)
     this.#options.options.logger.warn(error.message)
     const closed = this.#options.closedTable(mapping, error)
     this.#options.applier().setAside(oid, closed)
     this.#replace(mapping, closed)
+    filler?.drop(table)
     this.#options.store.remove(table, error)
     this.#reloads.request(mapping)
   }

@@ -1,22 +1,28 @@
 import { describe, expect, test } from 'vitest'
 import { Applier } from '../../src/apply/applier.js'
+import { CommitLog } from '../../src/apply/commit-log.js'
+import { idOf, mergeCommits } from '../../src/apply/fill-image.js'
 import type { BoundRelation } from '../../src/apply/binding.js'
 import { liveTable } from '../../src/cache/generation.js'
 import { UNCHANGED } from '../../src/change/change.js'
 import type { Lsn } from '../../src/change/lsn.js'
+import type { Xid8 } from '../../src/change/xid.js'
+import type { TableMapping } from '../../src/mapping/mapping.js'
 import { SqlSnapshot } from '../../src/change/sql-snapshot.js'
 import { DivergedError, TableReloadingError } from '../../src/errors.js'
 import { silentLogger } from '../../src/observe.js'
-import { lookUp } from '../../src/query/live.js'
+import { keyBytesOf, lookUp } from '../../src/query/live.js'
+import type { PackedRow } from '../../src/store/residency.js'
 import { Store } from '../../src/store/store.js'
 import { mappingOf, relationOf } from '../support/table.js'
 import { tupleOf } from '../support/tuple.js'
 import { VirtualRuntime } from '../support/virtual-runtime.js'
 
-const mapping = mappingOf('users', ['id', 'name'], ['id'])
+const whole = mappingOf('users', ['id', 'name'], ['id'])
+const mapping = whole
 const users = relationOf(mapping)
 
-function open() {
+function open(mapping: TableMapping = whole, log?: CommitLog) {
   const store = new Store({ limitBytes: 2 ** 26, tableLimitBytes: 2 ** 24, hashSeed: 1 })
   const before = liveTable(store, mapping)
   const applier = new Applier({
@@ -25,6 +31,7 @@ function open() {
     runtime: new VirtualRuntime(),
     sliceMs: 5,
     logger: silentLogger,
+    ...(log === undefined ? {} : { log }),
     onPosition: () => undefined,
     onAborted: () => undefined,
   })
@@ -98,6 +105,26 @@ describe('changes that are set aside while a table is read anew', () => {
     await applier.adopt(mapping.oid, live, SqlSnapshot.parse('10:10:'))
     expect(names(live)).toEqual([undefined, undefined, 'after', undefined])
     expect(live.table.sizeAt(store.visible)).toBe(1)
+  })
+
+  test('of a bounded table are in the log of recent commits, for queries that do not see them either', async () => {
+    const log = new CommitLog(1n as Xid8)
+    const bounded = { ...whole, keep: { maxRows: 10, maxBytes: null } }
+    const { applier, transaction, close, again } = open(bounded, log)
+    close()
+    transaction(10, bound => applier.insert(bound, tupleOf('1', 'seen')))
+    transaction(11, bound => applier.update(bound, null, false, tupleOf('2', 'not seen')))
+    expect(log.size).toBe(0)
+    const live = again()
+    await applier.adopt(whole.oid, live, SqlSnapshot.parse('11:12:11'))
+    transaction(12, bound => applier.delete(bound, tupleOf('3', null), false))
+    const entries = log.after(0, SqlSnapshot.parse('11:12:11'))!
+    expect(entries.map(({ xid }) => xid)).toEqual([11n, 12n])
+    const image = new Map(['1', '2', '3'].map(id => [idOf(keyBytesOf(live, id)), null]))
+    const merged = mergeCommits(image, live.table, entries, () => false)
+    expect([...merged.values()].map(({ kind }) => kind)).toEqual(['known', 'known', 'known'])
+    const second = merged.get(idOf(keyBytesOf(live, '2'))) as { row: PackedRow }
+    expect(live.table.decodePacked(second.row)).toEqual({ id: 2, name: 'not seen' })
   })
 
   test('of a transaction that is cut off, or comes twice, are forgotten', async () => {
