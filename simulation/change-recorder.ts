@@ -2,7 +2,6 @@ import { setImmediate as nextTurn } from 'node:timers/promises'
 import pg from 'pg'
 import type { DecoderLimits } from '../src/change/limits.js'
 import { parseLsn } from '../src/change/lsn.js'
-import type { Relation, RelationColumn } from '../src/change/relation.js'
 import { type DecoderName, decoders } from '../src/decode/index.js'
 import { silentLogger } from '../src/observe.js'
 import { systemRuntime } from '../src/runtime.js'
@@ -11,6 +10,7 @@ import type { ChangeSource } from '../src/source/source.js'
 import { connectionsOf } from '../src/wire/connection.js'
 import { ChangeHash, type HashedTable } from './change-hash.js'
 import { openPool } from './pool.js'
+import { relationOf } from './relation-of.js'
 import { qualifiedName } from './sql.js'
 import type { SimulatedTable } from './tables.js'
 
@@ -105,26 +105,5 @@ export class ChangeRecorder implements AsyncDisposable {
       this.#moved()
     }
     throw new Error('The stream of the standard changes has ended.')
-  }
-}
-
-/** The table as the catalogue has it. */
-async function relationOf(pool: pg.Pool, table: SimulatedTable): Promise<Relation> {
-  const { rows } = await pool.query<Omit<RelationColumn, 'isKey'> & { oid: number }>(
-    `select attrelid::int8::int as oid, attname as name, atttypid::int8::int as "typeOid", atttypmod as "typeModifier"
-       from pg_attribute where attrelid = $1::regclass and attnum > 0 and not attisdropped order by attnum`,
-    [qualifiedName(table)],
-  )
-  return {
-    oid: rows[0]!.oid,
-    schema: table.schema,
-    name: table.name,
-    replicaIdentity: table.identity,
-    columns: rows.map(({ name, typeOid, typeModifier }) => ({
-      name,
-      typeOid,
-      typeModifier,
-      isKey: table.key.includes(name),
-    })),
   }
 }

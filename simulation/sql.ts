@@ -11,7 +11,7 @@ export interface Statement {
 
 const quoted = (name: string): string => pg.escapeIdentifier(name)
 
-export function qualifiedName(table: SimulatedTable): string {
+export function qualifiedName(table: Pick<SimulatedTable, 'schema' | 'name'>): string {
   return `${quoted(table.schema)}.${quoted(table.name)}`
 }
 

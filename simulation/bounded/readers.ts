@@ -6,9 +6,11 @@ import {
   SnapshotMissError,
   SnapshotTooOldError,
   type Table,
+  TableReloadingError,
 } from '../../src/index.js'
 import type { Random } from '../random.js'
-import type { Claim, Recorder } from './recorder.js'
+import type { ItemHistory } from './item-history.js'
+import type { Claim } from './recorder.js'
 import { boundedItems, GROUPS, type Item, KEYS } from './schema.js'
 import { codeOf } from './writers.js'
 
@@ -126,7 +128,7 @@ export class Reader {
     try {
       return await read
     } catch (error) {
-      if (!(error instanceof NotLocalError)) throw error
+      if (!isRefusal(error)) throw error
       this.#tally.refused++
       return undefined
     }
@@ -137,7 +139,7 @@ export class Reader {
     try {
       answer = this.#table.local.get(id) ?? null
     } catch (error) {
-      if (!(error instanceof NotLocalError)) throw error
+      if (!isRefusal(error)) throw error
       this.#tally.refused++
       return
     }
@@ -163,7 +165,7 @@ export class Reader {
         }
         this.#tally.accepted++
       } catch (error) {
-        if (!(error instanceof SnapshotMissError || error instanceof SnapshotTooOldError)) throw error
+        if (!isRefusal(error)) throw error
         this.#tally.refused++
         if (error instanceof SnapshotTooOldError) return
       }
@@ -172,31 +174,41 @@ export class Reader {
   }
 }
 
+/** What can't be shown to be true is refused by one of these names. */
+function isRefusal(error: unknown): boolean {
+  return (
+    error instanceof NotLocalError ||
+    error instanceof SnapshotMissError ||
+    error instanceof SnapshotTooOldError ||
+    error instanceof TableReloadingError
+  )
+}
+
 type Question = Pick<Claim, 'read' | 'truth' | 'keys'>
 
 function keyClaim(read: string, id: number): Question {
-  return { read: `${read} of key ${id}`, truth: (recorder, at) => recorder.at(id, at), keys: () => [id] }
+  return { read: `${read} of key ${id}`, truth: (history, at) => history.at(id, at), keys: () => [id] }
 }
 
 function codeClaim(read: string, code: string): Question {
-  const keys = (recorder: Recorder): Iterable<number> => recorder.holders(code)
+  const keys = (history: ItemHistory): Iterable<number> => history.holders(code)
   return {
     read: `${read} of code ${code}`,
     keys,
-    truth: (recorder, at) => rowsAt(recorder, keys(recorder), at).find(row => row.code === code) ?? null,
+    truth: (history, at) => rowsAt(history, keys(history), at).find(row => row.code === code) ?? null,
   }
 }
 
 function groupClaim(read: string, grp: number): Question {
   return {
     read: `${read} of group ${grp}`,
-    keys: recorder => recorder.keys,
-    truth: (recorder, at) => byKey(rowsAt(recorder, recorder.keys, at).filter(row => row.grp === grp)),
+    keys: history => history.keys,
+    truth: (history, at) => byKey(rowsAt(history, history.keys, at).filter(row => row.grp === grp)),
   }
 }
 
-function rowsAt(recorder: Recorder, keys: Iterable<number>, at: Lsn): Item[] {
-  return [...keys].flatMap(key => recorder.at(key, at) ?? [])
+function rowsAt(history: ItemHistory, keys: Iterable<number>, at: Lsn): Item[] {
+  return [...keys].flatMap(key => history.at(key, at) ?? [])
 }
 
 function byKey(rows: readonly Item[]): Item[] {

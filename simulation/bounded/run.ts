@@ -4,6 +4,7 @@
  */
 import { setImmediate as nextTurn, setTimeout as delay } from 'node:timers/promises'
 import pg from 'pg'
+import type { Lsn } from '../../src/change/lsn.js'
 import { FILL_RULES_OPTION } from '../../src/cache/options.js'
 import type { DecoderName } from '../../src/decode/index.js'
 import { type Cache, openCache } from '../../src/index.js'
@@ -13,7 +14,7 @@ import { breaks } from './breaks.js'
 import { Reader, Tally } from './readers.js'
 import { type Claim, isTrue, Recorder } from './recorder.js'
 import { boundedItems, boundedSchema } from './schema.js'
-import { write } from './writers.js'
+import { rewrite, write } from './writers.js'
 
 export interface BoundedOptions {
   readonly databaseUrl: string
@@ -58,7 +59,7 @@ export async function runBounded(options: BoundedOptions): Promise<BoundedResult
   const crew = new Crew()
   try {
     await pool.query(boundedSchema)
-    await using recorder = await Recorder.open({ pool, decoder })
+    await using recorder = await Recorder.open({ databaseUrl, decoder })
     await using cache = await openCache({
       pool,
       decoder,
@@ -76,6 +77,7 @@ export async function runBounded(options: BoundedOptions): Promise<BoundedResult
           write(client, random.fork(writer + 1), writer, stop),
         )
       })
+    crew.add(stop => withClient(databaseUrl, client => rewrite(client, stop)))
     const readers = Array.from(
       { length: READERS },
       (_, reader) => new Reader(cache, random.fork(100 + reader), tally),
@@ -94,7 +96,7 @@ export async function runBounded(options: BoundedOptions): Promise<BoundedResult
       accepted,
       refused,
       commits,
-      changes: recorder.changes,
+      changes: recorder.history.changes,
       byKind,
       firstWrong,
     }
@@ -155,20 +157,26 @@ class Checks {
       // A read that is under way now will be claimed later.
       const oldest = readers.reduce((min, { since }) => (since < min ? since : min), readers[0]!.since)
       const claims = tally.take()
-      await recorder.reached(cache.position)
+      await recorder.reached(newestOf(cache))
       for (const claim of claims) await this.#check(claim)
-      recorder.forgetBefore(oldest)
+      recorder.history.forgetBefore(oldest)
       await nextTurn()
     }
   }
 
   async #check(claim: Claim): Promise<void> {
-    if (!isTrue(this.#stage.recorder, claim)) {
+    if (!isTrue(this.#stage.recorder.history, claim)) {
       this.wrong++
       this.firstWrong ??= claim
     }
     if (++this.checked % CHECKS_PER_TURN === 0) await nextTurn()
   }
+}
+
+/** The visible commit's position. */
+function newestOf(cache: Cache): Lsn {
+  using snapshot = cache.snapshot()
+  return snapshot.lsn
 }
 
 /** Puts commits into limbo: written, streamed, and visible to nobody, until the standby is not waited for any more. */

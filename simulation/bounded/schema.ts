@@ -1,4 +1,5 @@
 import { defineTable } from '../../src/index.js'
+import type { KeyedTable } from '../relation-of.js'
 
 /** A row of the table that is put to the test, as `pg` gives it. */
 export interface Item {
@@ -25,8 +26,8 @@ export const boundedSchema = `
 
 const columns = ['id', 'code', 'grp', 'n', 'big'] as const
 
-/** The whole table: what the recorder follows. */
-export const wholeItems = defineTable<Item>({ name: 'items', columns })
+/** The table as the recorder follows it. */
+export const itemsTable: KeyedTable = { schema: 'public', name: 'items', identity: 'default', key: ['id'] }
 
 /** The same table, of which memory keeps the rows used last. */
 export const boundedItems = defineTable<Item>({

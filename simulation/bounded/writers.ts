@@ -1,9 +1,14 @@
+import { setTimeout as delay } from 'node:timers/promises'
 import type pg from 'pg'
 import type { Random } from '../random.js'
 import { GROUPS, KEYS } from './schema.js'
 
 /** What concurrent writers do to each other: deadlocks, keys that another one has taken, rows that went. */
 const EXPECTED: ReadonlySet<unknown> = new Set(['40P01', '23505', '42704'])
+
+const REWRITE_EVERY_MS = 5_000
+/** Long enough for reads to come while the lock is held. */
+const REWRITE_HOLDS_MS = 20
 
 const SYNCHRONOUS_COMMITS = ['on', 'on', 'local', 'off'] as const
 
@@ -32,6 +37,21 @@ export async function write(
     }
   }
   return commits
+}
+
+/**
+ * Rewrites all rows now and then, as an ALTER TABLE may: no row becomes another, and the stream says nothing. Those who come meanwhile wait for
+ * its lock, and a query whose snapshot was taken before that finds the table empty.
+ */
+export async function rewrite(client: pg.ClientBase, stop: AbortSignal): Promise<void> {
+  for (;;) {
+    await delay(REWRITE_EVERY_MS, undefined, { signal: stop }).catch(() => undefined)
+    if (stop.aborted) return
+    await client.query('begin')
+    await client.query('alter table items alter n type int using n + 0')
+    await client.query('select pg_sleep($1)', [REWRITE_HOLDS_MS / 1000])
+    await client.query('commit')
+  }
 }
 
 /** Whether it committed. */
