@@ -123,3 +123,13 @@ export interface Claim {
 export function isTrue(history: ItemHistory, { answer, from, to, truth, keys }: Claim): boolean {
   return history.turns(keys(history), from, to).some(at => isDeepStrictEqual(truth(history, at), answer))
 }
+
+/** A claim, and what would have been true. */
+export interface WrongClaim extends Claim {
+  readonly truths: readonly { readonly at: Lsn; readonly answer: Item | readonly Item[] | null }[]
+}
+
+/** What the claim's question is answered by, commit by commit. */
+export function truthsOf(history: ItemHistory, { from, to, truth, keys }: Claim): WrongClaim['truths'] {
+  return history.turns(keys(history), from, to).map(at => ({ at, answer: truth(history, at) }))
+}

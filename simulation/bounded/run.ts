@@ -12,7 +12,7 @@ import { openPool } from '../pool.js'
 import { Random } from '../random.js'
 import { breaks } from './breaks.js'
 import { Reader, Tally } from './readers.js'
-import { type Claim, isTrue, Recorder } from './recorder.js'
+import { type Claim, isTrue, Recorder, truthsOf, type WrongClaim } from './recorder.js'
 import { boundedItems, boundedSchema } from './schema.js'
 import { rewrite, write } from './writers.js'
 
@@ -37,7 +37,7 @@ export interface BoundedResult {
   readonly changes: number
   /** How often each kind of read was answered. */
   readonly byKind: Readonly<Record<string, number>>
-  readonly firstWrong: Claim | undefined
+  readonly firstWrong: WrongClaim | undefined
 }
 
 /** Memory may be as old as a slow machine makes it: what is checked is at which commit an answer was true. */
@@ -140,7 +140,7 @@ interface Stage {
 class Checks {
   checked = 0
   wrong = 0
-  firstWrong: Claim | undefined
+  firstWrong: WrongClaim | undefined
   readonly #stage: Stage
   readonly #stop: AbortSignal
 
@@ -167,7 +167,7 @@ class Checks {
   async #check(claim: Claim): Promise<void> {
     if (!isTrue(this.#stage.recorder.history, claim)) {
       this.wrong++
-      this.firstWrong ??= claim
+      this.firstWrong ??= { ...claim, truths: truthsOf(this.#stage.recorder.history, claim) }
     }
     if (++this.checked % CHECKS_PER_TURN === 0) await nextTurn()
   }

@@ -311,6 +311,25 @@ describe('a fill', () => {
 })
 
 describe('a snapshot over a bounded table', () => {
+  test('does not take the emptiness that a later TRUNCATE left for its own', async () => {
+    const table = open()
+    const first = table.store.snapshot()
+    table.begin(10)
+    table.update('1', 'new', 'big')
+    await table.commit(0x200)
+    const second = table.store.snapshot()
+    const reading = fillInSnapshot(table.live, second, { id: 1 }).catch((error: unknown) => error)
+    await tick()
+    table.begin(11)
+    table.truncate()
+    await table.commit(0x300)
+    await table.asked[0]!.reply({ snapshot: '12:12:', position: 0x300 })
+    expect(await reading).toBeInstanceOf(SnapshotMissError)
+    expect(table.local(1)).toBeUndefined()
+    second.release()
+    first.release()
+  })
+
   test('gets a row that was not in memory if nothing has changed it since, and a miss by name otherwise', async () => {
     shows('I28')
     const table = open()
