@@ -88,7 +88,7 @@ export class ItemHistory implements ChangeSink<RecordedRelation> {
   }
 
   truncate(): void {
-    for (const key of [...this.#rows.keys()]) this.#remove(key)
+    for (const key of this.#rows.keys()) this.#remove(key)
     this.changes++
   }
 
