@@ -178,16 +178,19 @@ export class Filler {
     const fills = this.#tables.get(table)
     if (fills === undefined) return
     this.#tables.delete(table)
-    fills.collecting = null
+    fills.collecting.clear()
     const error = new FillLateError()
-    this.#keys -= fills.byKey.size
-    for (const fill of fills.byKey.values()) fill.reject(error)
-    fills.byKey.clear()
+    // A fresh read may have taken the place of what was asked for before it.
+    const wanted = new Set(fills.wanted.values())
     for (const batch of this.#sent) {
       if (batch.table.table !== table) continue
+      for (const each of batch.wanted.values()) wanted.add(each)
       batch.abort(error)
       this.#finish(batch)
     }
+    fills.wanted.clear()
+    this.#underWay -= wanted.size
+    for (const each of wanted) each.reject(error)
   }
 
   /** Nothing will be made known any more, unless the stream is resumed. Whoever waits asks PostgreSQL itself. */
@@ -202,7 +205,10 @@ export class Filler {
       }
       wanted.clear()
     }
-    for (const batch of this.#sent) batch.abort(this.#ended)
+    for (const batch of this.#sent) {
+      batch.abort(this.#ended)
+      for (const each of batch.wanted.values()) each.reject(this.#ended)
+    }
     this.#sent.clear()
     this.#underWay = 0
     this.#log.keepAfter(Number.POSITIVE_INFINITY)
