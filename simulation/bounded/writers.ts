@@ -6,7 +6,7 @@ import { GROUPS, KEYS } from './schema.js'
 /** What concurrent writers do to each other: deadlocks, keys that another one has taken, rows that went. */
 const EXPECTED: ReadonlySet<unknown> = new Set(['40P01', '23505', '42704'])
 
-const REWRITE_EVERY_MS = 5_000
+const REWRITE_EVERY_MS = 2_000
 /** Long enough for reads to come while the lock is held. */
 const REWRITE_HOLDS_MS = 20
 
