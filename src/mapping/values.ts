@@ -1,5 +1,7 @@
 import { TEXT, type TupleView } from '../change/change.js'
 import type { TableMapping } from './mapping.js'
+import { integerOf } from '../sql/compare-bytes.js'
+import { parsesInteger } from './integer-parser.js'
 import { freezePlainData, isPrimitive } from './plain-data.js'
 
 type Row = Record<string, unknown>
@@ -43,6 +45,8 @@ class PreparedRowFactory implements RowFactory {
   readonly #count: number
   readonly #names: readonly string[]
   readonly #parsers: readonly Parse[]
+  /** Columns whose values are made of their bytes. */
+  readonly #integers: readonly boolean[]
   /** Whether the prototype has a property of that name, so that assigning would not define an own one. */
   readonly #inherited: readonly boolean[]
   readonly #Blank: new () => Row
@@ -56,6 +60,7 @@ class PreparedRowFactory implements RowFactory {
     this.#count = columns.length
     this.#names = columns.map(column => column.property)
     this.#parsers = columns.map(column => column.parse)
+    this.#integers = columns.map(({ parse, baseTypeOid }) => parsesInteger(parse, baseTypeOid))
     this.#inherited = columns.map(column => column.property in rowPrototype)
     this.#Blank = blankWith(rowPrototype)
     this.#construct = construct
@@ -69,18 +74,19 @@ class PreparedRowFactory implements RowFactory {
     const bytes = view.bytes as Buffer
     const values = this.#values
     const parsers = this.#parsers
+    const integers = this.#integers
     let runStart = 0
     let run = ''
     if (ascii) {
       let runEnd = 0
       runStart = bytes.length
       for (let i = 0; i < count; i++) {
-        if (kinds[i] !== TEXT) continue
+        if (kinds[i] !== TEXT || integers[i]) continue
         if (starts[i]! < runStart) runStart = starts[i]!
         if (ends[i]! > runEnd) runEnd = ends[i]!
       }
       // One string for the row, and substrings of it: what a call into Buffer costs, a substring costs a tenth of.
-      run = (bytes as LatinBuffer).latin1Slice(runStart, runEnd)
+      if (runEnd > 0) run = (bytes as LatinBuffer).latin1Slice(runStart, runEnd)
     }
     let makers: Maker[] | null = null
     for (let i = 0; i < count; i++) {
@@ -90,6 +96,10 @@ class PreparedRowFactory implements RowFactory {
       }
       const start = starts[i]!
       const end = ends[i]!
+      if (integers[i]) {
+        values[i] = integerOf(bytes, start, end)
+        continue
+      }
       // Buffer's utf8 keeps a leading U+FEFF, which a TextDecoder would drop.
       const text = ascii
         ? run.substring(start - runStart, end - runStart)

@@ -1,6 +1,7 @@
 import { LRUCache } from 'lru-cache'
 import { TupleView } from '../change/change.js'
 import { type CacheError, DivergedError } from '../errors.js'
+import { integerOf } from '../sql/compare-bytes.js'
 import { type Address, type CommitSeq, NONE, type RowId } from './address.js'
 import { BoundedWrites } from './bounded-writes.js'
 import { Chains } from './chains.js'
@@ -53,6 +54,8 @@ export class TableStore {
   readonly #writer: TupleWriter
   readonly #selectOrder: Int32Array
   readonly #readLately = new ReadLately(2 * DECODED_MAX)
+  /** Answers have many rows: what does not fit must not push out one after the other what would. */
+  readonly #foundLately = new ReadLately(DECODED_MAX / 2)
   /** Rows that the transaction in progress has written, once each. */
   #touched = new IdList()
   #pendingSize = 0
@@ -214,7 +217,7 @@ export class TableStore {
     const row = slab.rowId(record)
     if (rows.head(row) !== record) return this.decode(record)
     const isKept = slab.has(record, DECODED)
-    if (!isKept && !this.#readLately.seen(row)) return this.decode(record)
+    if (!isKept && !this.#foundLately.seen(row)) return this.decode(record)
     const decodedKey = this.#decodedKey(record)
     const kept = isKept ? this.decoded.get(decodedKey) : undefined
     if (kept !== undefined) return kept
@@ -461,8 +464,9 @@ export class TableStore {
     const page = slab.page(record)
     this.format.readKey(page, slab.dataStart(record), this.#view)
     const { key, integerKey } = this.layout
-    const texts = key.map(column => page.toString('utf8', this.#view.starts[column], this.#view.ends[column]))
-    return integerKey ? Number(texts[0]) : texts.join('\0')
+    const { starts, ends } = this.#view
+    if (integerKey) return integerOf(page, starts[key[0]!]!, ends[key[0]!]!)
+    return key.map(column => page.toString('utf8', starts[column], ends[column])).join('\0')
   }
 
   #diverged(problem: string): DivergedError {
