@@ -11,5 +11,7 @@ const PARSES_INTEGER =
  */
 export function parsesInteger(parse: (text: string) => unknown, baseTypeOid: number): boolean {
   if (!INTEGER_OIDS.has(baseTypeOid)) return false
-  return parse === Number || parse === parseInt || PARSES_INTEGER.test(Function.prototype.toString.call(parse))
+  return (
+    parse === Number || parse === parseInt || PARSES_INTEGER.test(Function.prototype.toString.call(parse))
+  )
 }

@@ -49,8 +49,14 @@ export class Candidates {
       case 'key':
         return this.#byKeys(plan.keys, at, visit)
       case 'index':
-        return plan.ranges.list.every(range => this.#range(plan, range, at, visit))
+        return this.#ranges(plan, at, visit)
     }
+  }
+
+  #ranges(plan: IndexPlan, at: number, visit: Visit): boolean {
+    const { list } = plan.ranges
+    for (let i = 0; i < list.length; i++) if (!this.#range(plan, list[i]!, at, visit)) return false
+    return true
   }
 
   #scan(at: number, visit: Visit): boolean {

@@ -2,11 +2,12 @@ import { TupleView } from '../change/change.js'
 import { NotLocalError } from '../errors.js'
 import type { TableMapping } from '../mapping/mapping.js'
 import type { RowFactory } from '../mapping/values.js'
+import type { Address } from '../store/address.js'
 import type { PackedRow } from '../store/packed-row.js'
 import type { TableStore } from '../store/table.js'
 import { choose } from './choose.js'
 import { Coverage, type Knowledge } from './coverage.js'
-import { Found } from './found.js'
+import { Found, KEPT_ROWS_MAX } from './found.js'
 import { planOf } from './plan.js'
 import { ColumnTypes, compile } from './predicate.js'
 import type { Prepared } from './prepared.js'
@@ -21,9 +22,6 @@ import { addIndexes, type TableIndex } from './table-index.js'
 import { type Condition, EVERY_ROW } from './where.js'
 
 export { LOOKED_AT_MAX }
-
-/** Answers of more rows leave no rows decoded: they would drive out what is read often. */
-const KEPT_ROWS_MAX = 256
 
 const WHAT_IS_HELD: Readonly<Record<Knowledge, string>> = {
   all: 'the whole table',
@@ -198,11 +196,9 @@ export class Finder {
   #many(prepared: Prepared, skip: number, take: number | undefined, at: number): object[] {
     const found = this.#found ?? new Found()
     this.#search.find(prepared, wantedOf(skip, take), at, found)
-    const { projection } = prepared
-    const keep = this.#mayKeep(prepared) && found.count - skip <= KEPT_ROWS_MAX
-    this.#found = null
     const rows: object[] = []
-    for (let i = skip; i < found.count; i++) rows.push(this.#row(found.records[i]!, projection, keep))
+    this.#found = null
+    this.#read(prepared, found, skip, found.count, rows)
     this.#found = found
     this.#count(rows.length)
     return rows
@@ -213,7 +209,12 @@ export class Finder {
     this.#search.find(prepared, skip + 1, at, found)
     this.#count(found.count - skip)
     if (found.count <= skip) return null
-    return this.#row(found.records[skip]!, prepared.projection, this.#mayKeep(prepared))
+    const record = found.records[skip]!
+    const { projection } = prepared
+    if (projection !== null) return this.#project(record, projection)
+    if (!this.#mayKeep(prepared)) return this.#hand(this.#table.decode(record))
+    this.#table.rowsOf(found.records, skip, 1, found.rows)
+    return this.#hand(this.#table.rowOf(record, found.rows[0]!))
   }
 
   /** Of a bounded table rows that were read by key stay decoded, and stay: groups leave as a whole. */
@@ -225,11 +226,28 @@ export class Finder {
     if (this.coverage !== null) this.#table.reads[rows > 0 ? 'hits' : 'absent']++
   }
 
-  #row(record: number, projection: Projection | null, keep: boolean): object {
-    if (projection === null) {
-      const decoded = this.#table.rowOf(record, keep)
-      return this.#rows.shared ? decoded : this.#rows.read(decoded)
+  /** Adds the rows of the found records from `start` to before `end`. */
+  #read(prepared: Prepared, found: Found, start: number, end: number, rows: object[]): void {
+    const { records } = found
+    const { projection } = prepared
+    if (projection !== null) {
+      for (let i = start; i < end; i++) rows.push(this.#project(records[i]!, projection))
+      return
     }
+    if (!this.#mayKeep(prepared) || end - start > KEPT_ROWS_MAX) {
+      for (let i = start; i < end; i++) rows.push(this.#hand(this.#table.decode(records[i]!)))
+      return
+    }
+    const { rows: ids } = found
+    this.#table.rowsOf(records, start, end - start, ids)
+    for (let i = start; i < end; i++) rows.push(this.#hand(this.#table.rowOf(records[i]!, ids[i - start]!)))
+  }
+
+  #hand(decoded: object): object {
+    return this.#rows.shared ? decoded : this.#rows.read(decoded)
+  }
+
+  #project(record: Address, projection: Projection): object {
     const ascii = this.#table.point(record, this.#view)
     return projection.row(this.#view, ascii)
   }

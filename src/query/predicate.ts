@@ -232,11 +232,12 @@ const linearSearch: Search = (operands, compare, bytes, start, end) => {
 }
 
 const HALF_A_CHARACTER: NoKeyText = { kind: 'unprovable', reason: 'the pattern has half a character.' }
-const NO_PATTERN: NoKeyText = { kind: 'unprovable', reason: 'the pattern is no text.' }
+const NO_PATTERN: NoKeyText = { kind: 'unprovable', reason: 'the pattern is no text that PostgreSQL has.' }
 
 function patternText(given: unknown): string | NoKeyText {
   if (typeof given !== 'string') return NO_PATTERN
-  return /[\ud800-\udfff]/u.test(given) ? HALF_A_CHARACTER : given
+  if (/[\ud800-\udfff]/u.test(given)) return HALF_A_CHARACTER
+  return given.includes('\0') ? NO_PATTERN : given
 }
 
 /** LIKE under a deterministic collation: a byte's place within a character never looks like a character's beginning, so bytes will do. */

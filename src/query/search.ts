@@ -3,9 +3,9 @@ import { NotLocalError } from '../errors.js'
 import type { TableMapping } from '../mapping/mapping.js'
 import type { Address } from '../store/address.js'
 import type { TableStore } from '../store/table.js'
-import { Candidates, exactParts } from './candidates.js'
+import { Candidates, exactParts, type Visit } from './candidates.js'
 import { Found } from './found.js'
-import type { IndexPlan, Plan, Walk } from './plan.js'
+import type { IndexPlan, Walk } from './plan.js'
 import { type ColumnTypes, TRUE } from './predicate.js'
 import type { Prepared } from './prepared.js'
 import type { Slot } from './slot.js'
@@ -23,6 +23,12 @@ export class Search {
   readonly #types: ColumnTypes
   readonly #view = new TupleView()
   readonly #candidates: Candidates
+  // What the query in progress does with a row; kept here, so that no query has to make functions.
+  #predicate: Prepared['predicate'] = null
+  #sink: Visit = () => false
+  #found = new Found()
+  #wanted = 0
+  #count = 0
 
   constructor(mapping: TableMapping, table: TableStore, types: ColumnTypes) {
     this.#mapping = mapping
@@ -52,11 +58,11 @@ export class Search {
       }
     }
     if (inOrder) this.#sort(prepared, wanted, at, found)
-    else
-      this.#visit(prepared, at, record => {
-        found.push(record)
-        return found.count < wanted
-      })
+    else {
+      this.#found = found
+      this.#wanted = wanted
+      this.#visit(prepared, at, this.#collect)
+    }
     this.#types.mustBeSound(prepared.doubtful)
   }
 
@@ -66,13 +72,10 @@ export class Search {
     const { plan, predicate } = prepared
     if (predicate === null) return this.#table.sizeAt(at)
     if (plan.kind === 'index' && this.#areEntriesEnough(plan, at)) return this.#candidates.countEntries(plan)
-    let count = 0
-    this.#visit(prepared, at, () => {
-      count++
-      return true
-    })
+    this.#count = 0
+    this.#visit(prepared, at, this.#tally)
     this.#types.mustBeSound(prepared.doubtful)
-    return count
+    return this.#count
   }
 
   /** Whether the plan's entries are exactly the rows that are meant. */
@@ -140,17 +143,28 @@ export class Search {
     this.#types.mustBeSound(prepared.doubtful)
   }
 
-  /** Visits the rows that the plan finds and the predicate holds for, until `visit` is false. @throws {NotLocalError} if too many have to be looked at. */
-  #visit(
-    { plan, predicate }: { readonly plan: Plan; readonly predicate: Prepared['predicate'] },
-    at: number,
-    visit: (record: Address) => boolean,
-  ): void {
-    this.#candidates.visit(plan, at, record => {
-      if (this.lookedAt === LOOKED_AT_MAX) throw this.#tooMany()
-      this.lookedAt++
-      return (predicate !== null && predicate(this.#view) !== TRUE) || visit(record)
-    })
+  readonly #collect: Visit = record => {
+    this.#found.push(record)
+    return this.#found.count < this.#wanted
+  }
+
+  readonly #tally: Visit = () => {
+    this.#count++
+    return true
+  }
+
+  /** Visits the rows that the plan finds and the predicate holds for, until `sink` is false. @throws {NotLocalError} if too many have to be looked at. */
+  #visit({ plan, predicate }: Prepared, at: number, sink: Visit): void {
+    this.#predicate = predicate
+    this.#sink = sink
+    this.#candidates.visit(plan, at, this.#look)
+  }
+
+  readonly #look: Visit = record => {
+    if (this.lookedAt === LOOKED_AT_MAX) throw this.#tooMany()
+    this.lookedAt++
+    const predicate = this.#predicate
+    return (predicate !== null && predicate(this.#view) !== TRUE) || this.#sink(record)
   }
 
   #tooMany(): NotLocalError {

@@ -55,7 +55,7 @@ const UNFIT = Symbol('unfit')
  * A query is the caller's object, which may do anything when it is looked at; so one walk at a time is made.
  */
 export class Shapes {
-  /** Of the query that was looked for last. */
+  /** Of the query that was looked for last, and perhaps more of others behind them. */
   readonly values: unknown[] = []
   skip = 0
   /** Undefined: all. */
@@ -64,6 +64,7 @@ export class Shapes {
   isFit = false
   #roots = newRoots()
   #nodes = 0
+  #count = 0
   #at: Node | null = null
   #isGrowing = false
   #isWalking = false
@@ -91,7 +92,7 @@ export class Shapes {
   }
 
   #walk(kind: QuestionKind, query: unknown): typeof UNFIT | undefined {
-    this.values.length = 0
+    this.#count = 0
     this.skip = 0
     this.take = undefined
     this.#at = this.#roots[kind]
@@ -182,20 +183,22 @@ export class Shapes {
   }
 
   #value(value: unknown): typeof UNFIT | undefined {
-    if (typeof value === 'string') {
-      // No text of PostgreSQL's has it.
-      if (value.includes('\0')) return UNFIT
-    } else if (typeof value !== 'number' && typeof value !== 'boolean' && typeof value !== 'bigint')
+    if (
+      typeof value !== 'string' &&
+      typeof value !== 'number' &&
+      typeof value !== 'boolean' &&
+      typeof value !== 'bigint'
+    )
       return UNFIT
     this.#step(VALUE)
-    this.values.push(value)
+    this.values[this.#count++] = value
     return undefined
   }
 
   #object(value: Date | Uint8Array): typeof UNFIT | undefined {
     if (value instanceof Date && Number.isNaN(value.getTime())) return UNFIT
     this.#step(VALUE)
-    this.values.push(value)
+    this.values[this.#count++] = value
     return undefined
   }
 }

@@ -207,14 +207,18 @@ export class TableStore {
     for (let i = 0; i < count; i++) into[start + i] = ids.head(rows[i]!)
   }
 
+  /** The rows that `count` records are versions of, left in `into`. The records are fetched side by side, where reading one after the other would wait for each. */
+  rowsOf(records: Uint32Array, start: number, count: number, into: Uint32Array): void {
+    const { slab } = this.#chains
+    for (let i = 0; i < count; i++) into[i] = slab.rowId(records[start + i]!)
+  }
+
   /**
-   * The row that this record, which a reader sees, holds: the one that is kept decoded, if it is. With `keep` it is kept from now on if it is read
-   * often, as `get` does. Hot: once for each row of an answer.
+   * What this record of `row`, which a reader sees, holds: the row that is kept decoded, if it is, or one that is kept from now on if it is read often,
+   * as `get` does. Hot: once for each row of an answer.
    */
-  rowOf(record: Address, keep: boolean): object {
+  rowOf(record: Address, row: RowId): object {
     const { slab, rows } = this.#chains
-    if (!keep) return this.decode(record)
-    const row = slab.rowId(record)
     if (rows.head(row) !== record) return this.decode(record)
     const isKept = slab.has(record, DECODED)
     if (!isKept && !this.#foundLately.seen(row)) return this.decode(record)

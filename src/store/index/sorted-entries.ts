@@ -3,6 +3,8 @@ import type { MemoryAccount } from '../memory.js'
 
 /** Entries of one leaf, at most. */
 const LEAF_ENTRIES = 256
+/** How far from where an entry is expected it is looked for at first. */
+const NEAR = 4
 /** Two neighbours with at most so many entries become one. */
 const MERGED_MAX = LEAF_ENTRIES >>> 1
 
@@ -83,6 +85,20 @@ class FirstEntries {
       else high = middle
     }
     return low
+  }
+
+  /** Whether the one at `at` of `count` compares below `wanted` to the key. */
+  isBelow(at: number, count: number, key: Float64Array, parts: number, wanted: number): boolean {
+    return at < count && compareParts(this.#keys, at, this.#width, key, parts) < wanted
+  }
+
+  /** About which share of the entries of leaf `at` lies before the key, if their first numbers are spread evenly, as hashes are. */
+  share(key: Float64Array, at: number, count: number): number {
+    if (at + 1 >= count) return 0.5
+    const first = this.#keys[at * this.#width]!
+    const span = this.#keys[(at + 1) * this.#width]! - first
+    const share = (key[0]! - first) / span
+    return share >= 0 && share < 1 ? share : 0.5
   }
 
   /** How many of the `count` ones are not above this entry. */
@@ -186,43 +202,63 @@ export class SortedEntries {
     this.#mergeAt(place.leaf)
   }
 
-  /** Puts `place` before the first entry whose first `parts` numbers are not below those of `key`; with `after`, are above them. Hot: twice a query. */
+  /** Puts `place` before the first entry whose first `parts` numbers are not below those of `key`; with `after`, are above them. Hot: once a query. */
   seek(key: Float64Array, parts: number, after: boolean, place: Place): void {
     const wanted = after ? 1 : 0
+    const leaves = this.#leaves.length
     // The last leaf that begins before the place.
-    place.leaf = Math.max(0, this.#firsts.countBelow(key, parts, wanted, this.#leaves.length) - 1)
-    this.#seekInLeaf(key, parts, wanted, 0, place)
+    place.leaf = Math.max(0, this.#firsts.countBelow(key, parts, wanted, leaves) - 1)
+    place.at = 0
+    if (leaves === 0) return
+    const leaf = this.#leaves[place.leaf]!
+    const guess = Math.floor(this.#firsts.share(key, place.leaf, leaves) * leaf.count)
+    place.at = this.#boundIn(leaf, key, parts, wanted, 0, guess)
   }
 
   /** As `seek`, for a place that is not before `from`: next to it, mostly. */
   seekFrom(from: Place, key: Float64Array, parts: number, after: boolean, place: Place): void {
     const leaf = this.#leaves[from.leaf]
     const wanted = after ? 1 : 0
-    const isHere =
-      leaf !== undefined &&
-      leaf.count > 0 &&
-      compareParts(leaf.keys, leaf.count - 1, this.width, key, parts) >= wanted
-    if (!isHere) {
+    if (leaf === undefined || this.#firsts.isBelow(from.leaf + 1, this.#leaves.length, key, parts, wanted)) {
       this.seek(key, parts, after, place)
       return
     }
     place.leaf = from.leaf
-    this.#seekInLeaf(key, parts, wanted, from.at, place)
+    place.at = this.#boundIn(leaf, key, parts, wanted, from.at, from.at)
   }
 
-  #seekInLeaf(key: Float64Array, parts: number, wanted: number, start: number, place: Place): void {
-    const leaf = this.#leaves[place.leaf]
-    place.at = 0
-    if (leaf === undefined) return
-    const { keys } = leaf
-    let from = start
-    let to = leaf.count
-    while (from < to) {
-      const middle = (from + to) >>> 1
-      if (compareParts(keys, middle, this.width, key, parts) < wanted) from = middle + 1
-      else to = middle
+  /** The first entry of the leaf from `start` on that does not compare below `wanted`, looked for around `guess`: what lies far from it need not be fetched. */
+  #boundIn(
+    { keys, count }: Leaf,
+    key: Float64Array,
+    parts: number,
+    wanted: number,
+    start: number,
+    guess: number,
+  ): number {
+    const { width } = this
+    let low = start
+    let high = count
+    let at = Math.min(Math.max(guess, start), count - 1)
+    for (let step = NEAR; low < high && at < high; step *= 4) {
+      if (compareParts(keys, at, width, key, parts) < wanted) {
+        low = at + 1
+        if (at + step >= high) break
+        at += step
+        if (compareParts(keys, at, width, key, parts) >= wanted) high = at
+      } else {
+        high = at
+        if (at - step < low) break
+        at -= step
+        if (compareParts(keys, at, width, key, parts) < wanted) low = at + 1
+      }
     }
-    place.at = from
+    while (low < high) {
+      const middle = (low + high) >>> 1
+      if (compareParts(keys, middle, width, key, parts) < wanted) low = middle + 1
+      else high = middle
+    }
+    return low
   }
 
   /** Entries between two places. */
