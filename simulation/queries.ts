@@ -102,9 +102,38 @@ class Tally {
   }
 }
 
+/** PostgreSQL as of one commit. */
+class Oracle {
+  readonly #client: pg.Client
+  /** Settles when the client is free. */
+  #free: Promise<unknown> = Promise.resolve()
+
+  private constructor(client: pg.Client) {
+    this.#client = client
+  }
+
+  static async open(config: pg.ClientConfig, table: string): Promise<Oracle> {
+    const client = new pg.Client(config)
+    await client.connect()
+    await client.query(`begin isolation level repeatable read read only; select from ${table}`)
+    return new Oracle(client)
+  }
+
+  /** One query after the other, in the order in which they were asked. */
+  ask(sql: string, parameters: unknown[]): Promise<readonly Row[]> {
+    const answered = this.#free.then(async () => (await this.#client.query<Row>(sql, parameters)).rows)
+    this.#free = answered.catch(() => 'told to whoever asked')
+    return answered
+  }
+
+  close(): Promise<void> {
+    return this.#client.end()
+  }
+}
+
 /** One commit, seen by PostgreSQL and by memory. */
 interface View {
-  readonly oracle: pg.Client
+  readonly oracle: Oracle
   readonly snapshot: Snapshot
   readonly local: LocalReads<Row>
 }
@@ -190,9 +219,9 @@ class World implements AsyncDisposable {
       await this.#look()
       const count = Math.min(left, QUERIES_PER_COMMIT)
       // Half of the queries see the newest commit, and half come while the next one is being applied.
-      for (let i = 0; i < count / 2; i++) await this.#ask(tally, true)
+      await this.#askSome(tally, count / 2, true)
       const writing = this.#commit()
-      for (let i = 0; i < count / 2; i++) await this.#ask(tally, false)
+      await this.#askSome(tally, count / 2, false)
       await writing
       tally.commits++
     }
@@ -203,32 +232,41 @@ class World implements AsyncDisposable {
       const [gone] = this.#views.splice(this.#random.below(VIEWS_MAX), 1)
       await closeView(gone!)
     }
-    const oracle = new pg.Client(this.#config)
-    await oracle.connect()
-    await oracle.query(`begin isolation level repeatable read read only; select from ${this.#name}`)
+    const oracle = await Oracle.open(this.#config, this.#name)
     const snapshot = this.#cache.snapshot()
     this.#views.push({ oracle, snapshot, local: snapshot.table(this.#table).local })
   }
 
+  /** Asks so many queries without waiting for one before the next is sent: the way to the server and back would take most of the time. */
+  async #askSome(tally: Tally, count: number, newest: boolean): Promise<void> {
+    const asked: Promise<void>[] = []
+    for (let i = 0; i < count; i++) asked.push(this.#ask(tally, newest))
+    await Promise.all(asked)
+  }
+
+  /** What is up to chance is drawn before the first wait, so that a seed says all. */
   async #ask(tally: Tally, newest: boolean): Promise<void> {
     const view = newest ? this.#views.at(-1)! : this.#random.pick(this.#views)
     const query = this.#randomQuery()
-    tally.queries++
-    const { rows: expected } = await view.oracle.query<Row>(query.sql, query.parameters)
     const table = this.#cache.table(this.#table)
     const local = newest && this.#random.chance(0.5) ? table.local : view.local
-    let answered: Answer | undefined
+    const alsoFallsThrough = this.#random.chance(0.1)
+    tally.queries++
+    const expected = await view.oracle.ask(query.sql, query.parameters)
+    let isLocal = false
     try {
-      answered = query.ask(local)
+      this.#compare(tally, query, expected, query.ask(local), 'memory')
+      isLocal = true
       tally.local++
+      // Now it is one of a shape that memory has met, and others of that shape have been asked.
+      this.#compare(tally, query, expected, query.ask(local), 'memory, asked again')
       if (newest) tally.count(tally.plans, table.explain(query.query).plan ?? 'none')
     } catch (error) {
       if (!(error instanceof NotLocalError))
         throw new Error(`${query.sql}: ${String(error)}`, { cause: error })
       tally.count(tally.notLocal, error.reason)
     }
-    if (answered !== undefined) this.#compare(tally, query, expected, answered, 'memory')
-    if (!newest || (answered !== undefined && !this.#random.chance(0.1))) return
+    if (!newest || (isLocal && !alsoFallsThrough)) return
     tally.fallThrough++
     const asked: FindMany<Row> & Whole = { ...query.query, maxStaleness: 0, onStale: 'database' }
     const fallen: Answer = query.counts ? await table.count(asked) : await table.findMany(asked)
@@ -378,7 +416,7 @@ const ID = { sql: 'integer', values: [1, 2, 5, 50, 100, 150, 199, 230, 260], loc
 
 async function closeView({ oracle, snapshot }: View): Promise<void> {
   snapshot.close()
-  await oracle.end()
+  await oracle.close()
 }
 
 async function fill(
