@@ -98,7 +98,8 @@ export interface TruncateChange {
 
 /**
  * Changes before `position` were not delivered: the reader was too slow, the cache had to load anew and can't tell what differs, or what came
- * after `since` is not held any more (`history`). Read the table again.
+ * after `since` is not held any more (`history`). Read the table again. It may come within a commit, for a reader that lets others run between
+ * two changes of one: the rest of that commit is part of what is read again.
  */
 export interface ChangeGap {
   readonly kind: 'gap'

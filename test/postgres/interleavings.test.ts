@@ -87,6 +87,7 @@ test('a token of what comes after a huge transaction is reached with it, and not
   shows('I26')
   const { db, cache } = await given({ sliceMs: 0.5, maxStaleness: 60_000 })
   await db.query(`insert into things select i, 0, 'many' from generate_series(21, 40000) i`)
+  await caughtUp(cache)
   const { local } = cache.table(things)
   for (let n = 1; n <= 3; n++) {
     await db.query('update things set n = $1', [n])

@@ -188,7 +188,8 @@ class Copy {
 
   take(change: TableChange<Line>): void {
     if (change.kind === 'gap') {
-      expect(this.#openCommit).toBeNull()
+      // The rest of a commit may be what left the ring: then it is part of what is read again.
+      this.#openCommit = null
       this.gaps++
       this.#readTable()
       expect(this.#read >= change.lsn).toBe(true)
