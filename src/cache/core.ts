@@ -164,7 +164,7 @@ export class CacheCore {
     } catch (error) {
       await this.close()
       signal?.throwIfAborted()
-      throw error instanceof ClosedError && error.cause instanceof Error ? error.cause : error
+      throw asCacheError(error instanceof ClosedError && error.cause instanceof Error ? error.cause : error)
     }
   }
 
@@ -452,10 +452,14 @@ export class CacheCore {
   }
 
   async #askPosition(): Promise<LogPosition> {
-    return this.#sessions!.run(async session => {
-      const [row] = await session.query(`SELECT ${positionColumns('pg_current_wal_insert_lsn()')}`)
-      return readPosition(row!, this.#pages)
-    })
+    try {
+      return await this.#sessions!.run(async session => {
+        const [row] = await session.query(`SELECT ${positionColumns('pg_current_wal_insert_lsn()')}`)
+        return readPosition(row!, this.#pages)
+      })
+    } catch (error) {
+      throw asCacheError(error)
+    }
   }
 
   async #askHistory(timeline: number): Promise<TimelineHistory> {

@@ -314,7 +314,7 @@ export function asCacheError(thrown: unknown): CacheError {
   if (thrown instanceof CacheError) return thrown
   const error = asError(thrown)
   if (isServerError(error) && !error.code.startsWith('42')) {
-    const message = `PostgreSQL could not do what the cache needs (${error.code}); the cause has the details. The cache tries again.`
+    const message = `PostgreSQL could not do what the cache needs (${error.code}); the cause has the details. It may well pass: trying again makes sense, and a running cache does.`
     return new ConnectionError('refused', message, true, { cause: error })
   }
   return new InternalError(`Something failed in a way that walcache did not expect: ${error.message}`, {

@@ -16,6 +16,17 @@ test('any other parser is called', () => {
   expect(parsesInteger(BigInt, 23)).toBe(false)
   expect(parsesInteger(text => parseInt(text, 16), 23)).toBe(false)
   expect(parsesInteger(text => parseInt(text, 10) + 1, 23)).toBe(false)
+  const parseAs =
+    (parseInt: (text: string, radix: number) => unknown) =>
+    (text: string): unknown =>
+      parseInt(text, 10)
+  expect(parsesInteger(parseAs(parseInt), 23)).toBe(true)
+  expect(
+    parsesInteger(
+      parseAs(text => BigInt(text)),
+      23,
+    ),
+  ).toBe(false)
   const times = 2
   expect(parsesInteger(text => times * parseInt(text, 10), 23)).toBe(false)
 })
