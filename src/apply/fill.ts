@@ -181,7 +181,8 @@ export class Filler {
     fills.collecting.clear()
     const error = new FillLateError()
     // A fresh read may have taken the place of what was asked for before it.
-    const wanted = new Set(fills.wanted.values())
+    const wanted = new Set([...fills.wanted.values(), ...fills.again])
+    fills.again.clear()
     for (const batch of this.#sent) {
       if (batch.table.table !== table) continue
       for (const each of batch.wanted.values()) wanted.add(each)
@@ -196,14 +197,16 @@ export class Filler {
   /** Nothing will be made known any more, unless the stream is resumed. Whoever waits asks PostgreSQL itself. */
   end(): void {
     this.#ended = new FillLateError()
-    for (const { wanted, counts, collecting } of this.#tables.values()) {
+    for (const { wanted, again, counts, collecting } of this.#tables.values()) {
       for (const batch of collecting.values()) batch.abort(this.#ended)
       collecting.clear()
       for (const each of wanted.values()) {
         counts.cancelled++
         each.reject(this.#ended)
       }
+      for (const each of again) each.reject(this.#ended)
       wanted.clear()
+      again.clear()
     }
     for (const batch of this.#sent) {
       batch.abort(this.#ended)
@@ -388,8 +391,14 @@ export class Filler {
       return
     }
     wanted.limit(this.#options)
+    fills.again.add(wanted)
     this.#options.timers.after(AGAIN_AFTER_MS, () => {
-      if (fills.wanted.get(wanted.id) !== wanted) return
+      if (!fills.again.delete(wanted)) return
+      if (fills.wanted.get(wanted.id) !== wanted) {
+        this.#forget(fills, wanted)
+        wanted.reject(new FillLateError())
+        return
+      }
       this.#join(batch.table, fills, wanted)
       if (wanted instanceof WantedKey) this.#enlistCompanions(batch.table, fills, wanted)
     })

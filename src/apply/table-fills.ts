@@ -34,6 +34,8 @@ export interface FillCounts {
 export class TableFills {
   /** By id. */
   readonly wanted = new Map<string, Wanted>()
+  /** What is to be asked for again. A fresh read may have taken its place in `wanted`. */
+  readonly again = new Set<Wanted>()
   /** What will be asked for when this synchronous run has ended: keys under null, and groups under their index. */
   readonly collecting = new Map<GroupIndex | null, FillBatch>()
   readonly counts: FillCounts = {

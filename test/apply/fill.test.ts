@@ -150,6 +150,21 @@ describe('a fill', () => {
     expect([table.local(1), table.local(2)]).toEqual([undefined, row(2, 'moved', 'BIG')])
   })
 
+  test('that would have to ask again ends, and counts no more, where a fresh read has taken its place', async () => {
+    const table = open()
+    table.begin(10)
+    table.move('1', '2', 'moved', UNCHANGED)
+    await table.commit(0x200)
+    const first = await begun(table, 2)
+    const fresh = await begun(table, 2, true)
+    await table.asked[0]!.reply({ snapshot: '10:11:10', position: 0x200 })
+    await table.asked[1]!.reply({ snapshot: '11:11:', position: 0x200, rows: [[10, '2', 'moved', 'BIG']] })
+    expect(await fresh.answer).toEqual(row(2, 'moved', 'BIG'))
+    await table.runtime.advance(20)
+    expect(table.filler.underWay).toBe(0)
+    expect(await first.answer).toBe('late')
+  })
+
   test('asks again for an inserted row that came with a hole', async () => {
     shows('I22')
     const table = open()
