@@ -12,7 +12,10 @@ import { SpacedCheck } from './spaced-check.js'
 const NUDGE_AFTER_MS = 50
 /** Nudges come no closer together: each may cost the server a flush. */
 const NUDGE_EVERY_MS = 2
-/** After one that found nothing to flush: the stream is behind, and nothing but time helps. */
+/**
+ * The longest pause after nudges that found nothing to flush: the stream is behind, and nothing but time helps. One alone says little, since
+ * the server's own writer may have been quicker that time; so each in a row doubles the pause.
+ */
 const NEEDLESS_NUDGE_EVERY_MS = 20
 /** Checks because of silent commits come no closer together: tables that nobody has declared may be written all the time. */
 const SILENT_CHECK_EVERY_MS = 100
@@ -98,6 +101,7 @@ export class Prober {
   #checkOnce: () => Promise<unknown> = notRunning
   readonly #check = new SharedQuestion(() => this.#checkOnce())
   #nextNudgeMs = Number.NEGATIVE_INFINITY
+  #nudgePauseMs = NUDGE_EVERY_MS
   #nudging = false
   #nudgeAgain = false
 
@@ -269,7 +273,10 @@ export class Prober {
     if (tooEarlyMs > 0) await pause(timers, tooEarlyMs, signal)
     const [row] = await run(session => session.query(NUDGE), signal)
     const wasNeeded = row!['flushed'] !== null
-    this.#nextNudgeMs = clock.monotonicMs() + (wasNeeded ? NUDGE_EVERY_MS : NEEDLESS_NUDGE_EVERY_MS)
+    this.#nudgePauseMs = wasNeeded
+      ? NUDGE_EVERY_MS
+      : Math.min(2 * this.#nudgePauseMs, NEEDLESS_NUDGE_EVERY_MS)
+    this.#nextNudgeMs = clock.monotonicMs() + this.#nudgePauseMs
   }
 }
 
