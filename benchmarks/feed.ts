@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { setMaxListeners } from 'node:events'
 import { toTableChange } from '../src/cache/changes.js'
-import { liveTable } from '../src/cache/generation.js'
+import { liveTable } from '../src/cache/live-table.js'
 import { TEXT, TupleView } from '../src/change/change.js'
 import type { Lsn } from '../src/change/lsn.js'
 import { ChangeIterator } from '../src/feed/changes.js'

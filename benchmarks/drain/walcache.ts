@@ -1,7 +1,7 @@
 /** Drains a slot as a cache does: its source, its decoder, its applier, its store. Only the slot is not one of its own. */
 import pg from 'pg'
 import { Applier } from '../../src/apply/applier.js'
-import { liveTable } from '../../src/cache/generation.js'
+import { liveTable } from '../../src/cache/live-table.js'
 import { APPLICATION_NAME, resolveOptions } from '../../src/cache/options.js'
 import { callerSession, prepare } from '../../src/cache/setup.js'
 import { parseLsn } from '../../src/change/lsn.js'

@@ -1,18 +1,14 @@
 import { setMaxListeners } from 'node:events'
 import type pg from 'pg'
-import { formatLsn, LSN_ZERO, type Lsn } from '../change/lsn.js'
+import type { Lsn } from '../change/lsn.js'
 import { type CacheError, ClosedError, NotReadyError } from '../errors.js'
 import { ChangeFeed } from '../feed/feed.js'
-import { FreshnessGates, type OnTurn } from '../freshness/gates.js'
-import { type LogPages, positionColumns, readPosition, ServerPosition } from '../freshness/server-position.js'
-import { parseTimelineHistory, type TimelineHistory } from '../freshness/timeline.js'
-import { type LogPosition, TokenCodec } from '../freshness/token.js'
-import { DatabaseReader, type RunQuery } from '../query/database.js'
+import { FreshnessGates } from '../freshness/gates.js'
+import type { ReadContext } from '../query/answer.js'
+import type { RunQuery } from '../query/database.js'
 import { DatabaseGate } from '../query/gate.js'
 import type { LiveTable } from '../query/live.js'
-import { pinNewest, type ReadContext } from '../query/answer.js'
 import type { ScopeContext } from '../query/scope.js'
-import { CacheTable } from '../query/table.js'
 import type {
   RequestScope,
   RunOptions,
@@ -21,37 +17,29 @@ import type {
   TableDeclaration,
   WaitOptions,
 } from '../query/types.js'
-import type { CallerSession } from '../mapping/session.js'
-import { type Connections, unlessAborted } from '../runtime.js'
-import { Store } from '../store/store.js'
-import { connectionsOf } from '../wire/connection.js'
 import { SessionPool } from '../wire/session-pool.js'
 import { Additions, type AddTableOptions } from './additions.js'
 import { AuditLedger } from './audits.js'
-import { tableHealth } from './table-health.js'
-import { ownBounds } from './bounds.js'
+import { healthOf } from './cache-health.js'
+import { DeclaredTables, haveSameShape } from './declared-tables.js'
 import { Deferred } from './deferred.js'
-import { type CacheEvents, Emitter } from './events.js'
+import { type CacheEvents, Emitter, turnsTold } from './events.js'
 import { Followers } from './followers.js'
-import { type Generation, liveTable } from './generation.js'
+import type { Generation } from './generation.js'
 import type { CacheHealth, CacheState } from './health.js'
+import { isOtherHistory } from './histories.js'
 import { asCacheError, Lifecycle } from './lifecycle.js'
-import { APPLICATION_NAME, type ResolvedOptions } from './options.js'
+import { openConnections, readsAtOnce } from './opening.js'
+import type { ResolvedOptions } from './options.js'
+import { Positions } from './positions.js'
+import { readContextOf, scopeContextOf } from './reads.js'
 import { RequestScopes } from './scopes.js'
 import { CacheSession, type Session } from './session.js'
-import { callerSession, prepare, sessionOver, type Setup } from './setup.js'
+import { prepare } from './setup.js'
 import { untilServerIsUp } from './start-retry.js'
 import { notAnEntity, SnapshotKeeper } from './snapshots.js'
-import { TokenWaits } from './tokens.js'
 import { type Verification, verify, type VerifyOptions } from './verification.js'
-import { positionOn, type Queryable, write, type WriteOptions, type Written } from './write.js'
-
-/** One declared table: what its readers hold on to while generations come and go. */
-interface Entry {
-  /** Its number in the feed. */
-  readonly number: number
-  readonly facade: CacheTable<object>
-}
+import type { Queryable, WriteOptions, Written } from './write.js'
 
 /** The cache itself: wires the parts together, and decides which generation is read. */
 export class CacheCore {
@@ -65,23 +53,18 @@ export class CacheCore {
   readonly #additions: Additions
   readonly #feed: ChangeFeed<LiveTable>
   readonly #followers: Followers
-  readonly #codec: TokenCodec
-  readonly #waits: TokenWaits
+  readonly #positions: Positions
   readonly #snapshots: SnapshotKeeper
   readonly #databaseGate: DatabaseGate
-  readonly #serverPosition = new ServerPosition(() => this.#askPosition())
   readonly #ready = new Deferred()
   readonly #scopes = new RequestScopes(() => this.#scopeContext())
-  /** By declaration. */
-  readonly #entries = new Map<object, Entry>()
+  readonly #tables: DeclaredTables
   #sessions: SessionPool | null = null
   #context: ReadContext | null = null
   #lifecycle: Lifecycle | null = null
   #running: Promise<void> = Promise.resolve()
   /** The generation that is read; null before the first one has caught up. */
   #live: Generation | null = null
-  #connections: Connections | null = null
-  #pages: LogPages = { walBlockBytes: 1, walSegmentBytes: 1 }
   #gone: ClosedError | null = null
   #closed: Promise<void> | null = null
 
@@ -95,12 +78,12 @@ export class CacheCore {
       closing: this.#closing.signal,
       ready: () => this.ready(),
       growing: () => (this.#lifecycle?.generation === this.#live ? this.#live : null),
-      has: declaration => this.#entries.has(declaration),
+      has: declaration => this.#tables.has(declaration),
     })
     // Each reader of changes listens for the end, and a thousand are no leak.
     setMaxListeners(0, this.#closing.signal)
     const bound = { maxStalenessMs: options.maxStalenessMs, whenStale: options.onStaleLocal }
-    this.#gates = new FreshnessGates(runtime, bound, (...turn) => this.#onTurn(...turn))
+    this.#gates = new FreshnessGates(runtime, bound, turnsTold(options.logger, this.#events))
     this.#audits = new AuditLedger(options.logger, this.#events)
     this.#feed = new ChangeFeed({
       limitBytes: options.feedBytes,
@@ -108,41 +91,29 @@ export class CacheCore {
       timers: runtime.timers,
       areComparable: haveSameShape,
     })
-    this.#codec = new TokenCodec(options.tokenSecrets)
+    this.#positions = new Positions({
+      options,
+      closing: this.#closing.signal,
+      readable: () => this.#readable(),
+      live: () => this.#live,
+    })
     this.#followers = new Followers({
       feed: this.#feed,
-      codec: this.#codec,
+      codec: this.#positions.codec,
       timers: runtime.timers,
       closing: this.#closing.signal,
       readable: () => this.#readable(),
     })
-    this.#waits = new TokenWaits(
-      {
-        runtime,
-        readable: () => this.#readable(),
-        server: this.#serverPosition,
-        askHistory: timeline => this.#askHistory(timeline),
-        nudge: () => this.#live?.nudge(this.#closing.signal),
-        lookForUntold: () => this.#live?.lookForUntold() ?? null,
-      },
-      () => this.#live?.store.position ?? LSN_ZERO,
-    )
+    this.#tables = new DeclaredTables({
+      options: this.#options,
+      gates: this.#gates,
+      followers: this.#followers,
+      audits: this.#audits,
+      reads: () => this.#reads,
+    })
     this.#snapshots = new SnapshotKeeper(runtime, options.snapshotMaxAgeMs)
     this.#databaseGate = new DatabaseGate(readsAtOnce(options), options.gateWaiting)
     this.#gates.refuse(new NotReadyError())
-  }
-
-  #onTurn(...[isStale, gate, table]: Parameters<OnTurn>): void {
-    const { logger } = this.#options
-    const { maxStalenessMs } = gate
-    const what = table === null ? 'Memory' : `Table ${table}`
-    if (isStale) {
-      logger.warn(`${what} may be older than maxStaleness allows.`)
-      this.#events.emit('stale', { stalenessMs: gate.stalenessMs(), maxStalenessMs, table })
-    } else {
-      logger.info(`${what} is shown to be fresh again.`)
-      this.#events.emit('fresh', { maxStalenessMs, table })
-    }
   }
 
   on<Name extends keyof CacheEvents>(name: Name, listener: (event: CacheEvents[Name]) => void): () => void {
@@ -174,21 +145,18 @@ export class CacheCore {
     const options = this.#options
     const { runtime, logger } = options
     const { signal } = this.#closing
-    const own = runtime.connections
-    const session = await untilServerIsUp(runtime, signal, logger, () =>
-      own === undefined ? callerSession(options.pool, signal) : sessionOver(own, signal),
-    )
+    const { connections, session } = await openConnections(options, signal)
     this.#throwIfGone()
-    const connections = own ?? this.#connectionsFor(session)
-    this.#connections = connections
     const sessions = new SessionPool(connections, options.connections)
     this.#sessions = sessions
+    this.#positions.connected(connections, sessions)
     const setup = await untilServerIsUp(runtime, signal, logger, () =>
       prepare(options, session, sessions, signal),
     )
     this.#throwIfGone()
-    this.#pages = setup.server
-    this.#addEntries(setup)
+    this.#positions.pages = setup.server
+    this.#tables.declare(setup.mappings)
+    this.#gates.refuse(new NotReadyError())
     const isBusy = (): boolean => this.#databaseGate.waiting > 0
     this.#lifecycle = new Lifecycle(options, session, connections, sessions, this.#fallThrough, isBusy, {
       beforeLoad: () => this.#makeRoom(),
@@ -216,80 +184,29 @@ export class CacheCore {
   readonly #fallThrough: RunQuery = (work, signal) =>
     this.#databaseGate.pass(() => this.#sessions!.run(work, signal), signal)
 
-  #connectionsFor(session: CallerSession): Connections {
-    const { pool, replication, runtime } = this.#options
-    return connectionsOf(pool, {
-      ...(replication === undefined ? {} : { replication }),
-      settings: session,
-      applicationName: APPLICATION_NAME,
-      timers: runtime.timers,
-    })
-  }
-
-  /** Tables that can't be read yet, so that handles on them exist from the beginning. */
-  #addEntries({ mappings }: Setup): void {
-    const empty = new Store({ limitBytes: 0, tableLimitBytes: 0, hashSeed: 0 })
-    for (const mapping of mappings) this.#addEntry(liveTable(empty, mapping))
-    empty.fail(new NotReadyError())
-    this.#gates.refuse(new NotReadyError())
-  }
-
-  #addEntry(live: LiveTable): Entry {
-    const { mapping } = live
-    const number = this.#entries.size
-    const context = this.#reads
-    const bounds = ownBounds(mapping, this.#options)
-    const own =
-      bounds === null ? context : { ...context, ...bounds, gate: this.#gates.own(mapping.name, bounds) }
-    const facade: CacheTable<object> = new CacheTable<object>(live, own, {
-      changes: options => this.#followers.changes(number, facade.live, options),
-      watch: (query, signal) => this.#followers.watch(number, facade.live, query, signal),
-    })
-    const entry = { number, facade }
-    this.#entries.set(mapping.declaration, entry)
-    return entry
-  }
-
   get #reads(): ReadContext {
-    this.#context ??= this.#readContext()
-    return this.#context
-  }
-
-  #readContext(): ReadContext {
-    const { maxStalenessMs, onStale, onUnknown } = this.#options
-    const run = this.#sessions!.run.bind(this.#sessions)
-    return {
-      runtime: this.#options.runtime,
-      gate: this.#gates.common,
-      database: new DatabaseReader(this.#databaseGate, run, () => this.#pages),
-      maxStalenessMs,
-      onStale,
-      onUnknown,
-      positionOf: token => this.#codec.decode(token),
-      position: () => positionOf(this.#readable()),
-      serverPosition: () => this.#serverPosition.get(),
-      waitFor: (position, wait) => this.#waits.waitFor(position, wait),
-      mustCover: (position, by) => this.#waits.mustCover(position, by),
+    this.#context ??= readContextOf({
+      options: this.#options,
+      gates: this.#gates,
+      databaseGate: this.#databaseGate,
+      positions: this.#positions,
+      sessions: this.#sessions!,
+      readable: () => this.#readable(),
       prove: signal => this.#live?.prove(signal) ?? Promise.resolve(),
       closed: () => this.#gone,
       scope: () => this.#scopes.current,
-      session: null,
-      tokenOf: position => this.#codec.encode(position, position.lsn),
-    }
+    })
+    return this.#context
   }
 
   #scopeContext(): ScopeContext {
     this.#throwIfGone()
-    const reads = this.#reads
-    const open = (): Snapshot => this.#snapshots.open(this.#readable(), this.position)
-    return {
-      gate: this.#gates.common,
-      onUnknown: reads.onUnknown,
-      pin: options => pinNewest(reads, options, open),
-      covers: (snapshot, token) =>
-        this.#waits.isIn(this.#codec.decode(token), this.#codec.decode(snapshot.position)),
-      token: signal => this.token(undefined, signal === undefined ? {} : { signal }),
-    }
+    return scopeContextOf(
+      this.#positions,
+      this.#reads,
+      () => this.#snapshots.open(this.#readable(), this.position),
+      signal => this.token(undefined, signal === undefined ? {} : { signal }),
+    )
   }
 
   /** Two generations at once must fit into the memory that one may have: else the old one goes first. */
@@ -304,27 +221,26 @@ export class CacheCore {
   #onPosition(generation: Generation, position: Lsn, changed: boolean): void {
     if (generation !== this.#live) return
     if (changed) this.#feed.published(position)
-    this.#waits.moved()
+    this.#positions.waits.moved()
   }
 
   #onTable(generation: Generation, live: LiveTable): void {
     if (generation !== this.#live || this.#gone !== null) return
-    const entry = this.#entries.get(live.mapping.declaration)
-    if (entry === undefined) {
-      // From now on it is loaded with the others.
-      this.#entities.push(live.mapping.declaration)
-      this.#addEntry(live)
+    const number = this.#tables.follow(live)
+    if (number !== null) {
+      this.#feed.replaced(number, live)
       return
     }
-    entry.facade.follow(live)
-    this.#feed.replaced(entry.number, live)
+    // From now on it is loaded with the others.
+    this.#entities.push(live.mapping.declaration)
+    this.#tables.add(live)
   }
 
   #onProven(generation: Generation, askedMs: number): void {
     if (this.#gone !== null) return
     if (generation === this.#live) {
       this.#gates.prove(askedMs)
-      this.#waits.moved()
+      this.#positions.waits.moved()
     } else this.#takeOver(generation, askedMs)
   }
 
@@ -335,16 +251,15 @@ export class CacheCore {
     this.#live = generation
     if (old !== null && isOtherHistory(old, generation)) {
       this.#options.logger.warn('The server has another history than the one that memory has shown so far.')
-      this.#waits.historyChanged()
+      this.#positions.waits.historyChanged()
     }
-    for (const live of generation.tables) this.#entries.get(live.mapping.declaration)!.facade.follow(live)
+    for (const live of generation.tables) this.#tables.follow(live)
     this.#gates.restart(provenMs)
     if (!isFirst) {
-      const byNumber = new Map([...this.#entries.values()].map(({ number, facade }) => [number, facade]))
       const isSame = !isOtherHistory(old, generation)
-      this.#feed.reloaded(number => byNumber.get(number)!.live, generation.store.writing, isSame)
+      this.#feed.reloaded(this.#tables.byNumber(), generation.store.writing, isSame)
     }
-    this.#waits.moved()
+    this.#positions.waits.moved()
     this.#options.logger.info(`${isFirst ? 'Loaded' : 'Loaded anew'}: ${generation.tables.length} tables.`)
     this.#ready.resolve()
   }
@@ -361,16 +276,16 @@ export class CacheCore {
     if (this.#gone !== null) return
     this.#gone = error
     this.#gates.refuse(error)
-    for (const { facade } of this.#entries.values()) facade.live.store.fail(error)
+    this.#tables.fail(error)
     this.#snapshots.close(error)
     this.#feed.close()
-    this.#waits.fail(error)
+    this.#positions.waits.fail(error)
     this.#ready.reject(error)
     this.#closing.abort(error)
   }
 
   table<Row extends object>(declaration: TableDeclaration<Row>): Table<Row> {
-    return this.#facade(declaration)
+    return this.#tables.facade(declaration)
   }
 
   async addTable<Row extends object>(
@@ -382,19 +297,13 @@ export class CacheCore {
     return this.table(declaration)
   }
 
-  #facade<Row extends object>(declaration: TableDeclaration<Row>): CacheTable<Row> {
-    const entry = this.#entries.get(declaration)
-    if (entry === undefined) throw notAnEntity()
-    return entry.facade as unknown as CacheTable<Row>
-  }
-
   session(token?: string | null): Session {
     return new CacheSession(
       {
-        codec: this.#codec,
-        table: (declaration, session) => this.#facade(declaration).within(session),
+        codec: this.#positions.codec,
+        table: (declaration, session) => this.#tables.facade(declaration).within(session),
         snapshot: () => this.snapshot(),
-        waitFor: (position, options) => this.#waits.waitFor(position, options),
+        waitFor: (position, options) => this.#positions.waits.waitFor(position, options),
         write: (work, options) => this.write(work, options),
       },
       token,
@@ -417,15 +326,12 @@ export class CacheCore {
   }
 
   get position(): string {
-    const { incarnation, store } = this.#readable()
-    return this.#codec.encode(incarnation, store.position)
+    return this.#positions.position
   }
 
   async token(client?: Queryable, { signal }: { readonly signal?: AbortSignal } = {}): Promise<string> {
     this.#throwIfGone()
-    const asked = client === undefined ? this.#serverPosition.get() : positionOn(client, this.#pages)
-    const position = await unlessAborted(asked, signal)
-    return this.#codec.encode(position, position.lsn)
+    return this.#positions.token(client, signal)
   }
 
   async write<T>(
@@ -433,43 +339,21 @@ export class CacheCore {
     options: WriteOptions = {},
   ): Promise<Written<T>> {
     this.#throwIfGone()
-    const { result, position } = await write(this.#options.pool, this.#pages, work, options)
-    return { result, token: this.#codec.encode(position, position.lsn) }
+    return this.#positions.write(work, options)
   }
 
   async waitFor(token: string, options?: WaitOptions): Promise<void> {
-    await this.#waits.waitFor(this.#codec.decode(token), options)
+    await this.#positions.waitFor(token, options)
   }
 
   async verify(options: VerifyOptions = {}): Promise<Verification> {
     this.#throwIfGone()
     const { runtime, sliceMs } = this.#options
-    const declarations = options.tables ?? [...this.#entries.keys()]
-    for (const declaration of declarations) if (!this.#entries.has(declaration)) throw notAnEntity()
+    const declarations = options.tables ?? this.#tables.declarations
+    for (const declaration of declarations) if (!this.#tables.has(declaration)) throw notAnEntity()
     const live = (): Generation => this.#readable()
     const closing = this.#closing.signal
     return verify({ runtime, sliceMs, run: this.#fallThrough, live, closing }, declarations, options)
-  }
-
-  async #askPosition(): Promise<LogPosition> {
-    try {
-      return await this.#sessions!.run(async session => {
-        const [row] = await session.query(`SELECT ${positionColumns('pg_current_wal_insert_lsn()')}`)
-        return readPosition(row!, this.#pages)
-      })
-    } catch (error) {
-      throw asCacheError(error)
-    }
-  }
-
-  async #askHistory(timeline: number): Promise<TimelineHistory> {
-    const replication = await this.#connections!.replication(this.#closing.signal)
-    try {
-      const [row] = await replication.query(`TIMELINE_HISTORY ${timeline}`)
-      return parseTimelineHistory(row!['content']!)
-    } finally {
-      await replication.close()
-    }
   }
 
   #readable(): Generation {
@@ -491,26 +375,17 @@ export class CacheCore {
   }
 
   health(): CacheHealth {
-    const tables = [...this.#entries.values()].map(({ facade }) =>
-      tableHealth(facade.live, this.#audits.countsOf(facade.live.mapping)),
-    )
-    return {
+    return healthOf({
       state: this.state,
       stalenessMs: this.staleness(),
-      lsn: this.#live === null ? null : formatLsn(this.#live.store.position),
-      bytes: this.#live?.store.bytes ?? 0,
-      tables,
-      openSnapshots: this.#snapshots.size,
-      oldestSnapshotAgeMs: this.#snapshots.oldestAgeMs(),
-      changeReaders: this.#feed.subscribers,
-      feedBytes: this.#feed.bytes,
-      waiting: this.#waits.size,
-      databaseRunning: this.#databaseGate.running,
-      databaseWaiting: this.#databaseGate.waiting,
-      reconnects: this.#lifecycle?.reconnects ?? 0,
-      retainedWalBytes: this.#lifecycle?.retainedWalBytes ?? null,
-      lastError: this.#lifecycle?.lastError ?? null,
-    }
+      live: this.#live,
+      lifecycle: this.#lifecycle,
+      tables: this.#tables,
+      snapshots: this.#snapshots,
+      feed: this.#feed,
+      waits: this.#positions.waits,
+      databaseGate: this.#databaseGate,
+    })
   }
 
   ready(): Promise<void> {
@@ -532,40 +407,6 @@ export class CacheCore {
   [Symbol.asyncDispose](): Promise<void> {
     return this.close()
   }
-}
-
-function positionOf({ incarnation, store }: Generation): LogPosition {
-  const { systemId, timeline } = incarnation
-  return { systemId, timeline, lsn: store.position }
-}
-
-/**
- * Whether commits that the old generation has shown may not be in the new one, which has been proven. Within one history that can't be: a proof has come as
- * far as the server's log, and that further than any stream of it. A log that ends earlier is that of a server that was put back.
- */
-/** Whether rows of both take the same columns, of the same types, in the same order. */
-function haveSameShape(old: LiveTable, next: LiveTable): boolean {
-  const shapeOf = ({ mapping }: LiveTable): string =>
-    JSON.stringify([
-      mapping.columns.map(({ property, column, typeOid, typeModifier }) => [
-        property,
-        column,
-        typeOid,
-        typeModifier,
-      ]),
-      mapping.key,
-    ])
-  return shapeOf(old) === shapeOf(next)
-}
-
-function isOtherHistory(old: Generation, proven: Generation): boolean {
-  const [a, b] = [old.incarnation, proven.incarnation]
-  return a.systemId !== b.systemId || a.timeline !== b.timeline || proven.store.position < old.store.position
-}
-
-/** One session is left for the probes: reads that wait for somebody's lock must not make all of memory stale. */
-function readsAtOnce({ gateRunning, connections }: ResolvedOptions): number {
-  return Math.min(gateRunning, connections - 1)
 }
 
 export type { BoundedHealth, CacheHealth, CacheState, TableHealth } from './health.js'

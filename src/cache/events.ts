@@ -1,5 +1,6 @@
 import type { MismatchKind } from '../audit/comparison.js'
-import { isolated } from '../observe.js'
+import type { OnTurn } from '../freshness/gates.js'
+import { isolated, type Logger } from '../observe.js'
 
 /** What a cache tells whoever listens; nothing of any row is in it. */
 export interface CacheEvents {
@@ -33,5 +34,20 @@ export class Emitter<Events> {
 
   emit<Name extends keyof Events>(name: Name, event: Events[Name]): void {
     for (const listener of this.#listeners.get(name) ?? []) (listener as (event: Events[Name]) => void)(event)
+  }
+}
+
+/** Tells when a bound is no longer kept, and when it is again. */
+export function turnsTold(logger: Logger, events: Emitter<CacheEvents>): OnTurn {
+  return (isStale, gate, table) => {
+    const { maxStalenessMs } = gate
+    const what = table === null ? 'Memory' : `Table ${table}`
+    if (isStale) {
+      logger.warn(`${what} may be older than maxStaleness allows.`)
+      events.emit('stale', { stalenessMs: gate.stalenessMs(), maxStalenessMs, table })
+    } else {
+      logger.info(`${what} is shown to be fresh again.`)
+      events.emit('fresh', { maxStalenessMs, table })
+    }
   }
 }

@@ -1,45 +1,31 @@
 import { Applier } from '../apply/applier.js'
 import type { AppliedTable, BoundRelation } from '../apply/binding.js'
-import { CommitLog } from '../apply/commit-log.js'
-import { Filler } from '../apply/fill.js'
 import { type Fault, isAboutData } from '../apply/fault.js'
-import { loadTables } from '../apply/load.js'
-import { Auditor } from '../audit/auditor.js'
-import { type Compared, Comparer } from '../audit/comparer.js'
+import type { Compared, Comparer } from '../audit/comparer.js'
 import type { Mismatch } from '../audit/comparison.js'
-import { forgetKeys } from '../audit/forget.js'
-import { type Lsn, normaliseInsertLsn } from '../change/lsn.js'
-import type { SqlSnapshot } from '../change/sql-snapshot.js'
+import type { Lsn } from '../change/lsn.js'
 import { type Decoder, decoders } from '../decode/index.js'
-import { asError, ConnectionError, DivergedError, NotReadyError, SetupError } from '../errors.js'
-import { tablesInOtherFiles } from '../freshness/files.js'
+import { asError, ConnectionError, DivergedError, NotReadyError } from '../errors.js'
 import type { Incarnation } from '../freshness/token.js'
-import { type ProbeAnswer, Prober } from '../freshness/probe.js'
+import type { ProbeAnswer, Prober } from '../freshness/probe.js'
 import { PositionWaiters } from '../freshness/waiters.js'
 import type { TableMapping } from '../mapping/mapping.js'
-import type { CallerSession } from '../mapping/session.js'
-import { createRowFactory, type RowFactory } from '../mapping/values.js'
-import { Finder } from '../query/find.js'
-import type { RunQuery } from '../query/database.js'
-import { hasIntegerKey, KeyReader } from '../query/key.js'
-import { UniqueKeys } from '../query/unique.js'
 import type { LiveTable } from '../query/live.js'
-import { type Connections, unlessAborted, within } from '../runtime.js'
-import { type DurableSlot, openSlotSource, resumeSlotSource } from '../source/slot-source.js'
+import { unlessAborted, within } from '../runtime.js'
+import { openSlotSource, resumeSlotSource } from '../source/slot-source.js'
 import type { ChangeSource } from '../source/source.js'
-import { Store } from '../store/store.js'
-import type { TableLayout } from '../store/table.js'
+import type { Store } from '../store/store.js'
 import { isServerError, noAnswer } from '../wire/connect-errors.js'
-import type { SessionPool } from '../wire/session-pool.js'
-import { tightestMs } from './bounds.js'
-import { APPLICATION_NAME, type ResolvedOptions } from './options.js'
-import { synchronousStandby } from './standby-names.js'
-import { type GrowingSetup, readFingerprint, relationsOf, resolveAdded } from './setup.js'
+import { type FirstLoad, loadFirst } from './first-load.js'
+import { GenerationAudit } from './generation-audit.js'
+import type { GenerationBase } from './generation-context.js'
+import { GenerationFills } from './generation-fills.js'
+import { proberOf } from './generation-prober.js'
+import { liveTable } from './live-table.js'
+import { ServerCheck } from './server-check.js'
+import { readFingerprint, relationsOf, resolveAdded } from './setup.js'
 import { TableWatch } from './table-watch.js'
 
-/** Probes come at a third of the allowed staleness, and at most this far apart. */
-const PROBE_INTERVAL_MAX_MS = 1_000
-const PROBE_INTERVAL_MIN_MS = 10
 /** How long a read waits for a proof of its own. While a huge transaction is applied, none can be had. */
 const PROOF_WAIT_MS = 1_000
 /** How long the tables may take to be looked at before a stream is gone on with: an idle session may have died with it, unnoticed. */
@@ -68,28 +54,8 @@ export interface GenerationEvents {
   readonly onMismatches: (mapping: TableMapping, mismatches: readonly Mismatch[]) => void
 }
 
-export interface GenerationContext {
-  readonly options: ResolvedOptions
-  readonly connections: Connections
-  /** The caller's. */
-  readonly session: CallerSession
-  readonly sessions: SessionPool
-  /** For reads that memory can't answer: never more of them at a time than the gate lets through. */
-  readonly fallThrough: RunQuery
-  /** Whether such reads wait for their turn. */
-  readonly isBusy: () => boolean
-  /** Tables that are added join it. */
-  readonly setup: GrowingSetup
-  /** The slot that outlives a cut, or null. */
-  readonly slot: DurableSlot | null
+export interface GenerationContext extends GenerationBase {
   readonly events: GenerationEvents
-}
-
-/** What is needed from the beginning of the stream on. */
-interface Loaded {
-  /** For bounded tables; null if there are none. */
-  readonly log: CommitLog | null
-  readonly slotSnapshot: SqlSnapshot
 }
 
 /**
@@ -106,33 +72,37 @@ export class Generation {
   readonly #waiters: PositionWaiters
   #source: ChangeSource<BoundRelation>
   #prober: Prober
-  /** Null if all tables are whole. */
-  #filler: Filler | null = null
-  #log: CommitLog | null
-  readonly #slotSnapshot: SqlSnapshot
-  readonly comparer: Comparer
-  #startedAt: string | null = null
+  readonly #fills: GenerationFills
+  readonly #server: ServerCheck
+  readonly #audit: GenerationAudit
   /** Aborts when the generation ends; null before it runs. */
   #until: AbortSignal | null = null
-  #isDoubted = false
   #end: (error: unknown) => void = () => undefined
 
   private constructor(
     context: GenerationContext,
     decoder: Decoder<BoundRelation>,
     source: ChangeSource<BoundRelation>,
-    store: Store,
-    tables: readonly (LiveTable & AppliedTable)[],
-    loaded: Loaded,
+    { store, tables, slotSnapshot }: FirstLoad,
   ) {
     const { options, events } = context
     this.#context = context
     this.#decoder = decoder
     this.#source = source
     this.store = store
-    this.#log = loaded.log
-    this.#slotSnapshot = loaded.slotSnapshot
-    if (loaded.log !== null) this.#filler = this.#makeFiller(loaded.log)
+    this.#server = new ServerCheck({
+      setup: context.setup,
+      decoder: options.decoder,
+      checkTables: answer => this.#watch.check(answer),
+      onDoubted: () => events.onDoubted(this),
+    })
+    this.#fills = new GenerationFills(context, slotSnapshot, {
+      store,
+      startedAt: () => this.#server.startedAt,
+      nudge: () => this.#nudge(),
+      suspect: () => this.#prober.suspect(),
+    })
+    const isBounded = tables.some(({ table }) => table.residency !== null)
     this.incarnation = source.start
     this.#waiters = new PositionWaiters(options.runtime.timers, () => store.position)
     this.#applier = new Applier({
@@ -141,10 +111,10 @@ export class Generation {
       runtime: options.runtime,
       sliceMs: options.sliceMs,
       logger: options.logger,
-      ...(loaded.log === null ? {} : { log: loaded.log }),
+      ...(isBounded && { log: this.#fills.begin() }),
       onPosition: (position, changed) => {
         this.#waiters.moved()
-        this.#filler?.moved()
+        this.#fills.filler?.moved()
         events.onPosition(this, position, changed)
       },
       ...(options.decoder === 'pgoutput' && {
@@ -154,14 +124,14 @@ export class Generation {
       onTold: xid => this.#watch.told(xid),
       ...(context.setup.files !== null && { onSilentCommit: () => this.#prober.silent() }),
       onAborted: () => {
-        this.#filler?.moved()
+        this.#fills.filler?.moved()
         events.onAborted(this)
       },
     })
     store.onOverfull(() => events.onOverfull(this))
-    this.#watch = this.#watchOver(tables.map(live => this.#withFiller(live)))
+    this.#watch = this.#watchOver(tables.map(live => this.#fills.serve(live)))
     this.#prober = this.#makeProber()
-    this.comparer = this.#makeComparer()
+    this.#audit = this.#makeAudit()
   }
 
   /** A new array each time one of them is replaced. */
@@ -175,39 +145,18 @@ export class Generation {
    * @throws {CacheError} as slots, connections and tables have it. Rejects with the signal's reason when it aborts; nothing is left on the server.
    */
   static async load(context: GenerationContext, signal: AbortSignal): Promise<Generation> {
-    const { options, connections, sessions, setup, slot } = context
-    const { runtime, logger } = options
+    const { options, connections, setup, slot } = context
     const makeDecoder = await decoders[options.decoder].load()
     const decoder = makeDecoder<BoundRelation>({
       publication: setup.publication,
       relations: relationsOf(setup.mappings),
       numbersAsText: setup.numbersAsText,
     })
-    const sourceOptions = { decoder, logger, ...(slot === null ? {} : { durable: slot }) }
-    const source = await openSlotSource(connections, runtime, sourceOptions, signal)
+    const sourceOptions = { decoder, logger: options.logger, ...(slot === null ? {} : { durable: slot }) }
+    const source = await openSlotSource(connections, options.runtime, sourceOptions, signal)
     try {
-      const store = new Store({
-        limitBytes: options.memoryBytes,
-        tableLimitBytes: options.tableMemoryBytes,
-        hashSeed: Math.floor(runtime.random() * 2 ** 32) | 0,
-      })
-      const tables = setup.mappings.map(mapping => liveTable(store, mapping))
-      const slotSnapshot = await loadTables(tables, store.begin(), {
-        connections: { query: abort => sessions.lease(abort) },
-        snapshotName: source.start.snapshotName,
-        // One for the anchor, and one left for reads that can't wait.
-        workers: Math.max(1, options.connections - 2),
-        runtime,
-        sliceMs: options.sliceMs,
-        signal,
-        logger,
-        onProgress: options.onProgress,
-        onFault: context.events.onFault,
-      })
-      store.publish(source.start.lsn)
-      const isBounded = tables.some(({ table }) => table.residency !== null)
-      const log = isBounded ? new CommitLog(slotSnapshot.xmax) : null
-      return new Generation(context, decoder, source, store, tables, { log, slotSnapshot })
+      const loaded = await loadFirst(context, source.start, context.events.onFault, signal)
+      return new Generation(context, decoder, source, loaded)
     } catch (error) {
       await source.close()
       throw error
@@ -234,13 +183,13 @@ export class Generation {
     const obstacle = this.#watch.obstacle(now.fingerprint)
     if (obstacle !== null) return obstacle
     if (now.files !== setup.files) {
-      this.#doubt()
+      this.#server.doubt()
       return 'a table was truncated or rewritten meanwhile'
     }
     const left = {
       ...this.incarnation,
       position: this.store.position,
-      startedAt: this.#startedAt,
+      startedAt: this.#server.startedAt,
       plugin: this.#decoder.plugin,
       xids: this.#applier.newestXids,
     }
@@ -248,8 +197,7 @@ export class Generation {
     const resumed = await resumeSlotSource(connections, options.runtime, sourceOptions, left, signal)
     if (typeof resumed === 'string') return resumed
     this.#source = resumed.source
-    this.#filler?.resume(resumed.startedAt === this.#startedAt)
-    this.#startedAt = resumed.startedAt
+    this.#fills.filler?.resume(this.#server.resumed(resumed.startedAt))
     this.#prober = this.#makeProber()
     return null
   }
@@ -267,17 +215,16 @@ export class Generation {
     const endStream = (error: unknown): void => {
       const fault = until.aborted ? null : this.#faultOf(error)
       if (fault !== null) this.#context.events.onFault(fault)
-      // What contradicts the tables may well be what followed an untold TRUNCATE.
-      if (error instanceof DivergedError && this.#context.setup.files !== null) this.#doubt()
+      this.#server.contradicted(error)
       end(error)
     }
     await Promise.all([
       this.#stream(until).catch(endStream),
       this.#prober.run(until).catch(end),
       this.#watch.run(until).catch(end),
-      this.#makeAuditor()?.run(until).catch(end),
+      this.#audit.run(until).catch(end),
     ])
-    this.#filler?.end()
+    this.#fills.filler?.end()
     this.#waiters.failAll(asError(until.reason))
     this.#applier.stop()
     await this.#source.close()
@@ -335,7 +282,7 @@ export class Generation {
   lookForUntold(): Promise<void> | null {
     if (this.#context.setup.files === null) return null
     return this.#prober.check().catch((error: unknown) => {
-      if (!this.#isDoubted) throw error
+      if (!this.#server.isDoubted) throw error
     })
   }
 
@@ -360,16 +307,8 @@ export class Generation {
       either,
     )
     either.throwIfAborted()
-    if (mapping.keep !== 'all' && this.#log === null) {
-      this.#log = new CommitLog(this.#slotSnapshot.xmax)
-      this.#filler = this.#makeFiller(this.#log)
-      this.#applier.keep(this.#log)
-    }
+    if (mapping.keep !== 'all' && this.#fills.log === null) this.#applier.keep(this.#fills.begin())
     await this.#watch.add(mapping, either)
-  }
-
-  #withFiller(live: LiveTable & AppliedTable): LiveTable & AppliedTable {
-    return live.table.residency === null ? live : { ...live, filler: this.#filler }
   }
 
   /** Aborts when the stream ends; null while there is none. */
@@ -377,10 +316,17 @@ export class Generation {
     return this.#until === null || this.#until.aborted ? null : this.#until
   }
 
+  /** Compares its tables with PostgreSQL. */
+  get comparer(): Comparer {
+    return this.#audit.comparer
+  }
+
   /** What was found to differ from PostgreSQL is told, forgotten or read anew. */
   mend(target: AppliedTable, mismatches: readonly Mismatch[]): void {
-    this.#context.events.onMismatches(target.mapping, mismatches)
-    if (forgetKeys(target.table, mismatches)) return
+    this.#audit.mend(target, mismatches)
+  }
+
+  #differs(target: AppliedTable): void {
     try {
       this.#watch.differs(target)
     } catch (error) {
@@ -388,68 +334,25 @@ export class Generation {
     }
   }
 
-  #makeComparer(): Comparer {
-    const { options, fallThrough, events } = this.#context
-    return new Comparer({
+  #nudge(): void {
+    if (this.#until !== null) this.#prober.nudge(this.#until)
+  }
+
+  #makeAudit(): GenerationAudit {
+    const { events } = this.#context
+    return new GenerationAudit(this.#context, {
       store: this.store,
       applier: this.#applier,
-      log: () => this.#log,
-      slotSnapshot: this.#slotSnapshot,
-      runtime: options.runtime,
-      sliceMs: options.sliceMs,
-      run: fallThrough,
-      startedAt: () => this.#startedAt,
-      normalise: position => this.#normalise(position),
+      fills: this.#fills,
+      tables: () => this.tables,
+      startedAt: () => this.#server.startedAt,
       reached: (position, signal) => this.#waiters.wait(position, REACH_TIMEOUT_MS, signal),
-      nudge: () => {
-        if (this.#until !== null) this.#prober.nudge(this.#until)
-      },
+      nudge: () => this.#nudge(),
       look: async signal => (await this.#prober.look(signal)) !== null,
       suspect: () => this.#prober.suspect(),
+      differs: target => this.#differs(target),
       onCompared: (mapping, compared) => events.onCompared(mapping, compared),
-    })
-  }
-
-  /** Null if rows are not to be audited. */
-  #makeAuditor(): Auditor | null {
-    const { options, fallThrough, isBusy } = this.#context
-    const { runtime, logger, auditRowsPerSecond } = options
-    if (auditRowsPerSecond === null) return null
-    return new Auditor({
-      runtime,
-      logger,
-      store: this.store,
-      rowsPerSecond: auditRowsPerSecond,
-      comparer: this.comparer,
-      tables: () => this.tables,
-      run: fallThrough,
-      isBusy,
-      onMismatches: (target, mismatches) => this.mend(target, mismatches),
-    })
-  }
-
-  #normalise(position: Lsn): Lsn {
-    const { walBlockBytes, walSegmentBytes } = this.#context.setup.server
-    return normaliseInsertLsn(position, walBlockBytes, walSegmentBytes)
-  }
-
-  #makeFiller(log: CommitLog): Filler {
-    const { options, fallThrough } = this.#context
-    return new Filler({
-      log,
-      slotSnapshot: this.#slotSnapshot,
-      timers: options.runtime.timers,
-      waitMs: options.fillWaitMs,
-      run: fallThrough,
-      position: () => this.store.position,
-      visible: () => this.store.visible,
-      startedAt: () => this.#startedAt,
-      normalise: position => this.#normalise(position),
-      nudge: () => {
-        if (this.#until !== null) this.#prober.nudge(this.#until)
-      },
-      suspect: () => this.#prober.suspect(),
-      rules: options.fillRules,
+      onMismatches: (mapping, mismatches) => events.onMismatches(mapping, mismatches),
     })
   }
 
@@ -460,7 +363,7 @@ export class Generation {
       store,
       tables,
       applier: () => this.#applier,
-      makeTable: mapping => this.#withFiller(liveTable(store, mapping, 'apart')),
+      makeTable: mapping => this.#fills.serve(liveTable(store, mapping, 'apart')),
       want: oid => this.#decoder.want?.(oid, this.#applier),
       closedTable: (mapping, error) => {
         const closed = liveTable(store, mapping, 'apart')
@@ -475,98 +378,19 @@ export class Generation {
   }
 
   #makeProber(): Prober {
-    const { options, sessions, setup, events } = this.#context
-    const interval = (): number => {
-      const third = tightestMs(setup.mappings, options) / 3
-      return Math.max(PROBE_INTERVAL_MIN_MS, Math.min(third, PROBE_INTERVAL_MAX_MS))
-    }
-    return new Prober({
-      runtime: options.runtime,
-      logger: options.logger,
-      get intervalMs() {
-        return interval()
-      },
-      target: {
-        serverVersion: setup.server.version,
-        get tableOids() {
-          return setup.mappings.map(({ oid }) => oid)
-        },
-        publication: setup.publication,
-        withFiles: setup.files !== null,
-        applicationName: APPLICATION_NAME,
-        walBlockBytes: setup.server.walBlockBytes,
-        walSegmentBytes: setup.server.walSegmentBytes,
-      },
-      run: (work, signal) => sessions.run(work, signal),
+    return proberOf(this.#context, {
       reached: (position, signal) => this.#waiters.wait(position, REACH_TIMEOUT_MS, signal),
-      check: answer => this.#checkServer(answer),
+      check: answer => this.#check(answer),
       onProven: askedMs => {
-        if (!this.#isDoubted) events.onProven(this, askedMs)
+        if (!this.#server.isDoubted) this.#context.events.onProven(this, askedMs)
       },
     })
   }
 
-  /** What ends the generation although the stream says nothing. */
-  #checkServer(answer: ProbeAnswer): void {
-    const { setup } = this.#context
-    this.#startedAt ??= answer.startedAt
+  /** Throws what ends the generation although the stream says nothing. */
+  #check(answer: ProbeAnswer): void {
     this.store.recent.confirm(answer.snapshot)
-    if (answer.inRecovery || answer.startedAt !== this.#startedAt)
-      throw new ConnectionError(
-        'lost',
-        'The server was restarted or replaced by another one. The cache is being loaded anew.',
-        true,
-      )
-    if (setup.files !== null && answer.files !== setup.files)
-      throw this.#otherFiles(setup.files, answer.files)
-    this.#watch.check(answer)
-    if (answer.synchronous) throw new SetupError([synchronousStandby])
-    this.#filler?.confirm(answer.snapshot, answer.position)
-  }
-
-  /** A table was truncated, which the stream does not tell; or only rewritten, as by VACUUM FULL, which can't be told apart. */
-  #otherFiles(before: string, now: string | null): DivergedError {
-    const { setup, options } = this.#context
-    this.#doubt()
-    const oids = tablesInOtherFiles(before, now ?? '')
-    const names = setup.mappings.filter(({ oid }) => oids.includes(oid)).map(({ name }) => name)
-    return new DivergedError(
-      names.join(', '),
-      `it was truncated, or else rewritten; ${options.decoder} does not tell which.`,
-    )
-  }
-
-  #doubt(): void {
-    this.#isDoubted = true
-    this.#context.events.onDoubted(this)
-  }
-}
-
-/** A mapped table in a store of its own generation; `apart`: it is no part of that yet. */
-export function liveTable(
-  store: Store,
-  mapping: TableMapping,
-  place: 'within' | 'apart' = 'within',
-): LiveTable & AppliedTable {
-  const rows: RowFactory = createRowFactory(mapping)
-  const layout: TableLayout = {
-    name: mapping.name,
-    columns: mapping.columns.length,
-    key: mapping.key,
-    integerKey: hasIntegerKey(mapping),
-    ...(mapping.keep === 'all' ? {} : { bounds: mapping.keep }),
-    decode: (values, ascii) => rows.decode(values, ascii),
-    read: decoded => rows.read(decoded),
-  }
-  const table = place === 'within' ? store.addTable(layout) : store.makeTable(layout)
-  return {
-    mapping,
-    keys: new KeyReader(mapping),
-    uniques: new UniqueKeys(mapping),
-    rows,
-    finder: new Finder(mapping, table, rows),
-    store,
-    table,
-    filler: null,
+    this.#server.judge(answer)
+    this.#fills.filler?.confirm(answer.snapshot, answer.position)
   }
 }

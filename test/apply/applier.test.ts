@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest'
 import { Applier } from '../../src/apply/applier.js'
 import type { BoundRelation } from '../../src/apply/binding.js'
-import { liveTable } from '../../src/cache/generation.js'
+import { liveTable } from '../../src/cache/live-table.js'
 import { UNCHANGED } from '../../src/change/change.js'
 import type { Lsn } from '../../src/change/lsn.js'
 import { DivergedError, MemoryLimitError } from '../../src/errors.js'

@@ -1,7 +1,7 @@
 import { beforeEach, expect, test } from 'vitest'
 import { Applier } from '../../src/apply/applier.js'
 import { Comparer } from '../../src/audit/comparer.js'
-import { liveTable } from '../../src/cache/generation.js'
+import { liveTable } from '../../src/cache/live-table.js'
 import { formatLsn, type Lsn } from '../../src/change/lsn.js'
 import { SqlSnapshot } from '../../src/change/sql-snapshot.js'
 import { silentLogger } from '../../src/observe.js'

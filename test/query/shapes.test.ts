@@ -1,5 +1,5 @@
 import { beforeEach, describe, expect, test } from 'vitest'
-import { liveTable } from '../../src/cache/generation.js'
+import { liveTable } from '../../src/cache/live-table.js'
 import { NULL, TEXT, TupleView } from '../../src/change/change.js'
 import type { Lsn } from '../../src/change/lsn.js'
 import { NotLocalError, QueryError } from '../../src/errors.js'
