@@ -133,7 +133,7 @@ export class QueryError extends CacheError {
   readonly code = 'CACHE_QUERY'
   constructor(
     readonly table: string,
-    problem: string,
+    readonly problem: string,
     options?: ErrorOptions,
   ) {
     super(`Query of table ${table}: ${problem}`, options)

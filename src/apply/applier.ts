@@ -11,6 +11,7 @@ import type { TableStore } from '../store/table.js'
 import type { AppliedTable, BoundRelation } from './binding.js'
 import type { CommitLog } from './commit-log.js'
 import type { Fault } from './fault.js'
+import { type AskEntering, FilteredWrites } from './filtered-writes.js'
 import { Seats, setAside } from './seats.js'
 import { Touches } from './touches.js'
 
@@ -47,6 +48,11 @@ export interface ApplierOptions {
    * applied until this resolves.
    */
   readonly onTold?: (xid: number) => Promise<void>
+  /**
+   * A row with this key may have come into a table with a filter, and transaction `xid` does not say all of it. Nothing more is applied until
+   * this resolves. Without it the stream ends.
+   */
+  readonly onEntering?: AskEntering
   /** A relation no longer has what was mapped: `setAside` is to be called. Without it the stream ends. */
   readonly onChanged?: (oid: number) => void
 }
@@ -66,6 +72,7 @@ export class Applier implements ChangeSink<BoundRelation> {
   /** The transaction in progress has told that it alters tables; `#isTold`: and the server has not been asked about that yet. */
   #wasTold = false
   #isTold = false
+  readonly #filtered: FilteredWrites
   /** Whether a transaction is in progress. */
   #isWithin = false
   /** The number of the transaction in progress, 0 until it has changed something. */
@@ -87,6 +94,7 @@ export class Applier implements ChangeSink<BoundRelation> {
       if (options.onChanged === undefined) throw error
       options.onChanged(oid)
     })
+    this.#filtered = new FilteredWrites(this.#begun, options.onEntering)
     this.#store.onReleased(() => this.#tidyInBackground())
   }
 
@@ -131,6 +139,7 @@ export class Applier implements ChangeSink<BoundRelation> {
   }
 
   async #ask(): Promise<void> {
+    await this.#filtered.enter(this.#xid, (bound, error) => this.#giveUp(bound, error))
     if (this.#isTold) {
       this.#isTold = false
       await this.#options.onTold?.(this.#xid)
@@ -154,7 +163,7 @@ export class Applier implements ChangeSink<BoundRelation> {
 
   /** Nothing more is to be delivered until the server has been asked. */
   get held(): boolean {
-    return this.#isTold || this.#announced.length > 0
+    return this.#isTold || this.#filtered.isWaiting || this.#announced.length > 0
   }
 
   /** Changes of bounded tables are kept here as well; from the next transaction on. */
@@ -191,6 +200,7 @@ export class Applier implements ChangeSink<BoundRelation> {
   async adopt(oid: number, applied: AppliedTable, snapshot: SqlSnapshot): Promise<void> {
     const { clock, timers } = this.#options.runtime
     const kept = this.#seats.kept(oid)
+    const { admitted } = this.#filtered
     const seq = this.#store.begin()
     try {
       let sliceEnds = clock.monotonicMs() + this.#options.sliceMs
@@ -200,8 +210,10 @@ export class Applier implements ChangeSink<BoundRelation> {
         // What the query did not see, others may not see yet.
         this.#store.recent.add(xid, [applied.table])
         this.#log?.begin(xid)
+        this.#filtered.reset()
         for (const change of changes) {
-          this.#seats.replay(change, applied, seq, this.#log)
+          const entering = this.#seats.replay(change, applied, seq, this.#log, admitted)
+          if (entering !== null) await this.#filtered.enterAnew(applied, entering, xid, seq)
           if (++count % CHANGES_PER_LOOK !== 0 || clock.monotonicMs() < sliceEnds) continue
           await timers.yield()
           sliceEnds = clock.monotonicMs() + this.#options.sliceMs
@@ -223,6 +235,7 @@ export class Applier implements ChangeSink<BoundRelation> {
     this.#seq = 0
     this.#log?.abort()
     this.#announced = []
+    this.#filtered.reset()
     this.#isTold = false
     this.#seats.aborted()
     while (this.#store.abort(CHANGES_PER_LOOK)) await this.#options.runtime.timers.yield()
@@ -269,6 +282,7 @@ export class Applier implements ChangeSink<BoundRelation> {
     this.#xid = xid
     this.#commitLsn = commitLsn
     this.#wasTold = false
+    this.#filtered.reset()
     this.#log?.begin(xid)
   }
 
@@ -284,6 +298,7 @@ export class Applier implements ChangeSink<BoundRelation> {
     if (table.failed !== null) return setAside(bound, 'insert', null, false, row)
     table.touches?.changed(null, row, bound.order, this.#xid)
     try {
+      if (bound.filter !== null) return this.#filtered.insert(bound, bound.filter, row)
       table.insert(row, bound.order, this.#begun())
       this.#log?.put(table, null, false, row, bound.order)
     } catch (error) {
@@ -296,6 +311,7 @@ export class Applier implements ChangeSink<BoundRelation> {
     if (table.failed !== null) return setAside(bound, 'update', old, oldIsFull, row)
     table.touches?.changed(old, row, bound.order, this.#xid)
     try {
+      if (bound.filter !== null) return this.#filtered.update(bound, bound.filter, old, oldIsFull, row)
       table.update(old, oldIsFull, row, bound.order, this.#begun())
       this.#log?.put(table, old, oldIsFull, row, bound.order)
     } catch (error) {
@@ -308,6 +324,7 @@ export class Applier implements ChangeSink<BoundRelation> {
     if (table.failed !== null) return setAside(bound, 'delete', old, oldIsFull, null)
     table.touches?.changed(old, null, bound.order, this.#xid)
     try {
+      if (bound.filter !== null) return this.#filtered.remove(bound, old, oldIsFull)
       table.remove(old, bound.order, this.#begun(), oldIsFull)
       this.#log?.remove(table, old, bound.order)
     } catch (error) {
@@ -343,7 +360,7 @@ export class Applier implements ChangeSink<BoundRelation> {
     if (this.#seq === 0) {
       this.#log?.abort()
       this.progress(endLsn)
-      this.#options.onSilentCommit?.()
+      if (!this.#filtered.leftOut) this.#options.onSilentCommit?.()
       return
     }
     this.#seq = 0
@@ -367,7 +384,7 @@ export class Applier implements ChangeSink<BoundRelation> {
     this.#options.onPosition(lsn, false, 0)
   }
 
-  #begun(): number {
+  readonly #begun = (): number => {
     if (this.#seq === 0) this.#seq = this.#store.begin()
     return this.#seq
   }

@@ -2,6 +2,7 @@ import type { Relation } from '../change/relation.js'
 import { DivergedError } from '../errors.js'
 import type { TableMapping } from '../mapping/mapping.js'
 import type { TableStore } from '../store/table.js'
+import { bindFilter, type BoundFilter } from './kept-rows.js'
 import type { TableLog } from './table-log.js'
 
 /** A mapped table, and where its rows are kept. */
@@ -17,6 +18,8 @@ export interface BoundRelation {
   table: TableStore
   /** Where in the relation's tuples the values of a record are. */
   order: Int32Array
+  /** Which of the rows are kept; null: all. */
+  filter: BoundFilter | null
   /** Keeps the changes while the table is read anew; it can't be written then. */
   log: TableLog | null
   /** The table has another shape now; its changes will be announced in that. */
@@ -40,8 +43,10 @@ export function bindRelation(relation: Relation, { mapping, table }: AppliedTabl
     column => relation.columns[positions.get(mapping.columns[column]!.column)!]!.isKey,
   )
   if (!keyIsSent) throw changed(mapping.name, 'its replica identity no longer covers the primary key')
-  const order = table.format.order(column => positions.get(mapping.columns[column]!.column)!)
-  return { relation, mapping, table, order, log: null, isStale: false }
+  const positionOf = (column: number): number => positions.get(mapping.columns[column]!.column)!
+  const order = table.format.order(positionOf)
+  const filter = mapping.filter === null ? null : bindFilter(mapping.filter, table.format, positionOf)
+  return { relation, mapping, table, order, filter, log: null, isStale: false }
 }
 
 function changed(table: string, what: string): DivergedError {

@@ -4,6 +4,7 @@ import type { Xid8 } from '../change/xid.js'
 import { TupleView } from '../change/change.js'
 import { assert } from '../errors.js'
 import type { TableMapping } from '../mapping/mapping.js'
+import { amongKept } from '../mapping/table-filter.js'
 import { selectList, tupleOfRow } from '../mapping/text-row.js'
 import type { TextRow } from '../runtime.js'
 import { anyOf } from '../sql/comparison.js'
@@ -78,7 +79,7 @@ function select(mapping: TableMapping, where: string, limit?: number): string {
   FROM (SELECT pg_current_snapshot() AS snapshot, pg_is_in_recovery() AS recovering, pg_postmaster_start_time() AS started,
                CASE WHEN pg_is_in_recovery() THEN '0/0' ELSE pg_current_wal_insert_lsn() END AS position) AS s
   LEFT JOIN (SELECT t.xmin AS xmin, ${selectList(mapping)} FROM ${quoteQualified(mapping.schema, mapping.table)} AS t
-              WHERE ${where}${limit === undefined ? '' : ` LIMIT ${limit}`}) AS t ON true`
+              WHERE ${amongKept(mapping.filter, where)}${limit === undefined ? '' : ` LIMIT ${limit}`}) AS t ON true`
 }
 
 /** These columns have one of these lists of values, which become parameters. */

@@ -220,6 +220,7 @@ class Load {
 
   async #copy(connection: QueryConnection, part: Part): Promise<void> {
     const { mapping, table } = part.target
+    const { filter } = mapping
     const { clock, timers } = this.#options.runtime
     const reader = new CopyTextReader(mapping.columns.length)
     let sliceEnds = clock.monotonicMs() + this.#options.sliceMs
@@ -229,6 +230,7 @@ class Load {
       reader.push(chunk)
       let rows = 0
       while (reader.next(this.#view)) {
+        if (filter !== null && !filter.matches(this.#view)) throw notMeant(mapping.name)
         table.load(this.#view, this.#seq)
         this.#rows++
         if (++rows % ROWS_PER_LOOK !== 0 || clock.monotonicMs() < sliceEnds) continue
@@ -296,13 +298,19 @@ function partsOf(target: AppliedTable): Part[] {
 }
 
 function copyStatement({ target: { mapping }, fromBlock, toBlock }: Part): string {
-  const columns = mapping.columns.map(({ column }) => quoteIdentifier(column)).join(', ')
+  const columns = mapping.columns.map(({ column }) => `t.${quoteIdentifier(column)}`).join(', ')
   const bounds = [
-    fromBlock === 0 ? undefined : `ctid >= '(${fromBlock},0)'`,
-    toBlock === null ? undefined : `ctid < '(${toBlock},0)'`,
+    fromBlock === 0 ? undefined : `t.ctid >= '(${fromBlock},0)'`,
+    toBlock === null ? undefined : `t.ctid < '(${toBlock},0)'`,
   ].filter(bound => bound !== undefined)
+  if (mapping.filter !== null) bounds.push(mapping.filter.sql)
   const where = bounds.length === 0 ? '' : ` WHERE ${bounds.join(' AND ')}`
-  return `COPY (SELECT ${columns} FROM ${quoteQualified(mapping.schema, mapping.table)}${where}) TO STDOUT`
+  return `COPY (SELECT ${columns} FROM ${quoteQualified(mapping.schema, mapping.table)} AS t${where}) TO STDOUT`
+}
+
+/** It would be in memory or not by whether it was loaded or streamed. */
+function notMeant(table: string): InternalError {
+  return new InternalError(`A row of table ${table} is one of its where to PostgreSQL, and none here.`)
 }
 
 /**

@@ -3,6 +3,7 @@ import type { Relation } from '../change/relation.js'
 import { assert, DivergedError } from '../errors.js'
 import { type AppliedTable, type BoundRelation, bindRelation } from './binding.js'
 import type { CommitLog } from './commit-log.js'
+import { type BoundFilter, type Entering, insertKept, removeKept, updateKept } from './kept-rows.js'
 import { type KeptChange, show, TableLog } from './table-log.js'
 
 const NO_ORDER = new Int32Array(0)
@@ -59,7 +60,7 @@ export class Seats {
     }
     const { mapping, table } = seat.applied
     assert(seat.log !== null, 'a relation that has changed is set aside')
-    seat.bound = { mapping, table, order: NO_ORDER, relation, log: seat.log, isStale: false }
+    seat.bound = { mapping, table, order: NO_ORDER, relation, filter: null, log: seat.log, isStale: false }
     return seat.bound
   }
 
@@ -126,8 +127,8 @@ export class Seats {
     if (bound === null || relation === null) return
     bound.log = null
     try {
-      const { mapping, table, order } = bindRelation(relation, applied)
-      Object.assign(bound, { mapping, table, order })
+      const { mapping, table, order, filter } = bindRelation(relation, applied)
+      Object.assign(bound, { mapping, table, order, filter })
     } catch (error) {
       if (!(error instanceof DivergedError)) throw error
       // It was announced before the table was changed, and will be again before the next change.
@@ -135,21 +136,34 @@ export class Seats {
     }
   }
 
-  /** Applies what was set aside, and takes note of it in the log if the table is bounded. */
-  replay(change: KeptChange, { table, mapping }: AppliedTable, seq: number, commits: CommitLog | null): void {
+  /**
+   * Applies what was set aside, and takes note of it in the log if the table is bounded. Of a table with a filter, gives back the row that the change
+   * does not say all of; `admitted` are those that were asked for in the same transaction.
+   */
+  replay(
+    change: KeptChange,
+    applied: AppliedTable,
+    seq: number,
+    commits: CommitLog | null,
+    admitted: ReadonlySet<string>,
+  ): Entering | null {
+    const { table } = applied
     if (change.kind === 'truncate') {
       table.truncate(seq)
       commits?.truncate(table)
-      return
+      return null
     }
-    const { order } = this.#boundFor(change.relation!, { table, mapping })
+    const bound = this.#boundFor(change.relation!, applied)
     const old = change.old === null ? null : show(change.old, this.#old)
     const row = change.row === null ? null : show(change.row, this.#row)
+    if (bound.filter !== null) return replayKept(bound, bound.filter, change, old, row, seq, admitted)
+    const { order } = bound
     if (change.kind === 'insert') table.insert(row!, order, seq)
     else if (change.kind === 'update') table.update(old, change.oldIsFull, row!, order, seq)
     else table.remove(old!, order, seq, change.oldIsFull)
     if (row === null) commits?.remove(table, old!, order)
     else commits?.put(table, old, change.oldIsFull, row, order)
+    return null
   }
 
   #boundFor(relation: Relation, applied: AppliedTable): BoundRelation {
@@ -169,4 +183,20 @@ export function setAside(
 ): void {
   if (isStale) throw new DivergedError(mapping.name, 'a change came in a shape that it no longer has.')
   log?.add(kind, relation, old, oldIsFull, row)
+}
+
+function replayKept(
+  bound: BoundRelation,
+  filter: BoundFilter,
+  { kind, oldIsFull }: KeptChange,
+  old: TupleView | null,
+  row: TupleView | null,
+  seq: number,
+  admitted: ReadonlySet<string>,
+): Entering | null {
+  const begun = (): number => seq
+  if (kind === 'insert') return insertKept(bound, filter, row!, begun)
+  if (kind === 'update') return updateKept(bound, filter, old, oldIsFull, row!, begun, admitted)
+  removeKept(bound, old!, oldIsFull, begun)
+  return null
 }

@@ -11,23 +11,22 @@ import type { ProbeAnswer, Prober } from '../freshness/probe.js'
 import { PositionWaiters } from '../freshness/waiters.js'
 import type { TableMapping } from '../mapping/mapping.js'
 import type { LiveTable } from '../query/live.js'
-import { unlessAborted, within } from '../runtime.js'
+import { within } from '../runtime.js'
 import { openSlotSource, resumeSlotSource } from '../source/slot-source.js'
 import type { ChangeSource } from '../source/source.js'
 import type { Store } from '../store/store.js'
 import { isServerError, noAnswer } from '../wire/connect-errors.js'
+import { readEntering } from './entering-row.js'
 import { type FirstLoad, loadFirst } from './first-load.js'
 import { GenerationAudit } from './generation-audit.js'
 import type { GenerationBase } from './generation-context.js'
 import { GenerationFills } from './generation-fills.js'
-import { proberOf } from './generation-prober.js'
+import { proberOf, proveSoon } from './generation-prober.js'
 import { liveTable } from './live-table.js'
 import { ServerCheck } from './server-check.js'
 import { readFingerprint, relationsOf, resolveAdded } from './setup.js'
 import { TableWatch } from './table-watch.js'
 
-/** How long a read waits for a proof of its own. While a huge transaction is applied, none can be had. */
-const PROOF_WAIT_MS = 1_000
 /** How long the tables may take to be looked at before a stream is gone on with: an idle session may have died with it, unnoticed. */
 const RESUME_LOOK_MS = 5_000
 /** How long a probe's position may take to arrive: the next probe asks again. */
@@ -122,6 +121,7 @@ export class Generation {
         onChanged: (oid: number) => this.#watch.changed(oid),
       }),
       onTold: xid => this.#watch.told(xid),
+      onEntering: (target, key, xid) => this.#entering(target, key, xid),
       ...(context.setup.files !== null && { onSilentCommit: () => this.#prober.silent() }),
       onAborted: () => {
         this.#fills.filler?.moved()
@@ -261,18 +261,7 @@ export class Generation {
    */
   async prove(signal: AbortSignal | undefined): Promise<void> {
     if (this.#until === null || this.#until.aborted) return
-    const { timers } = this.#context.options.runtime
-    // What the probe failed of, the generation's own next one meets as well, and tells.
-    const proof = this.#prober.prove(this.#until).catch(() => undefined)
-    let cancel: (() => void) | undefined
-    const enough = new Promise<void>(resolve => {
-      cancel = timers.after(PROOF_WAIT_MS, resolve)
-    })
-    try {
-      await unlessAborted(Promise.race([proof, enough]), signal)
-    } finally {
-      cancel?.()
-    }
+    await proveSoon(this.#prober, this.#context.options.runtime.timers, this.#until, signal)
   }
 
   /**
@@ -354,6 +343,21 @@ export class Generation {
       onCompared: (mapping, compared) => events.onCompared(mapping, compared),
       onMismatches: (mapping, mismatches) => events.onMismatches(mapping, mismatches),
     })
+  }
+
+  /** A row that has come into a table's filter; null if it is not to be had, and the table is read anew. @throws {DivergedError} if everything has to be. */
+  async #entering(target: AppliedTable, key: Buffer, xid: number): Promise<Buffer | null> {
+    const { options, sessions } = this.#context
+    const startedAt = (): string | null => this.#server.startedAt
+    const row = await readEntering(
+      target,
+      key,
+      xid,
+      { runtime: options.runtime, logger: options.logger, run: sessions.run.bind(sessions), startedAt },
+      this.#until!,
+    )
+    if (row === null) this.#watch.lacksRow(target)
+    return row
   }
 
   #watchOver(tables: readonly (LiveTable & AppliedTable)[]): TableWatch {

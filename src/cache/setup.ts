@@ -9,6 +9,7 @@ import { type Catalog, readCatalog, type ServerFacts } from '../mapping/catalog.
 import type { TableMapping } from '../mapping/mapping.js'
 import { declaredTables, type ResolveOptions, resolveMappings } from '../mapping/registry.js'
 import { CALLER_SESSION_SQL, type CallerSession, isUtc } from '../mapping/session.js'
+import { keptRows } from '../query/kept-rows.js'
 import { type Connections, type QueryConnection, unlessAborted } from '../runtime.js'
 import { connectError } from '../wire/connect-errors.js'
 import { ensurePublication, narrowedTables } from '../wire/publication.js'
@@ -120,6 +121,7 @@ function resolveOptionsFor(
     decoder: decoders[decoder].limits,
     assumed: { finite: assumed.finite || numbersAsText, utc: isUtc(session) },
     parserFor: parsersOf(pool),
+    filterFor: keptRows,
     session,
   }
 }

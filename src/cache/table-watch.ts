@@ -160,12 +160,20 @@ export class TableWatch {
   }
 
   /** The table's rows were found to differ from PostgreSQL's: it is closed and read anew. @throws {DivergedError} if that takes everything's being loaded anew. */
-  differs({ mapping }: AppliedTable): void {
+  differs(target: AppliedTable): void {
+    this.#readAnew(target, 'was found to differ from PostgreSQL in memory')
+  }
+
+  /** A row has come into the table's filter that is not to be had as its transaction left it. As `differs`. */
+  lacksRow(target: AppliedTable): void {
+    this.#readAnew(target, 'lacks a row that has come into its filter without its TOASTed values')
+  }
+
+  #readAnew({ mapping }: AppliedTable, why: string): void {
     const live = this.#tables.find(each => each.mapping.oid === mapping.oid)
     if (live === undefined || this.#closed.has(mapping.oid)) return
-    if (!this.#mends)
-      throw new DivergedError(mapping.name, 'its rows in memory were found to differ from PostgreSQL.')
-    this.#close(live, new TableReloadingError(mapping.name, 'was found to differ from PostgreSQL in memory'))
+    if (!this.#mends) throw new DivergedError(mapping.name, `it ${why}.`)
+    this.#close(live, new TableReloadingError(mapping.name, why))
   }
 
   #close({ mapping, table, filler }: LiveTable, error: TableReloadingError): void {

@@ -41,7 +41,7 @@ export class TupleView {
  * a transaction sends it again from `begin`. `B` is what the sink remembers about a relation.
  */
 export interface ChangeSink<B> {
-  /** While it is true nothing more is to be delivered: the sink has to ask something first. It may become so at `relation`. */
+  /** While it is true nothing more is to be delivered: the sink has to ask something first. It may become so at any call. */
   readonly held?: boolean
   /** `commitLsn` is where the commit record begins, or null where the plugin does not say. */
   begin(xid: number, commitLsn: Lsn | null): void

@@ -19,6 +19,11 @@ export interface TableOptions {
    * kept true from then on, and those that were not used for longest leave. Bytes are those of packed rows, with what it takes to find them.
    */
   readonly keep?: Keep
+  /**
+   * Only the rows for which this is true are the table, here: others are not kept, not found and not counted, as if they were not there. In the words
+   * of a query's `where`; its columns have to be among the mapped ones, and PostgreSQL's answer one that can be told here. Default: all rows.
+   */
+  readonly where?: object
   /** Secondary indexes, each a list of properties. Queries find rows by them, in memory. */
   readonly indexes?: readonly (readonly string[])[]
   /** Makes a row of your own class from a plain, frozen one; called for each read. For classes with `#private` fields. */
@@ -51,6 +56,8 @@ export interface Declaration {
   readonly name: string
   readonly naming: Naming
   readonly keep: Keep
+  /** Undefined: all rows. A copy. */
+  readonly where: object | undefined
   readonly construct: ((row: Readonly<Record<string, unknown>>) => object) | null
   readonly allowRlsBypass: boolean
   readonly maxStaleness: number | undefined
@@ -69,6 +76,7 @@ const KNOWN_OPTIONS: ReadonlySet<string> = new Set([
   'schema',
   'naming',
   'keep',
+  'where',
   'indexes',
   'construct',
   'allowRlsBypass',
@@ -100,11 +108,34 @@ export function checkTableOptions(options: TableOptions, alsoKnown: readonly str
   if (construct !== undefined && typeof construct !== 'function') refuse('construct', 'give a function.')
   if (indexes !== undefined && !isIndexList(indexes))
     refuse('indexes', 'give lists of properties, none of them empty.')
+  if (options.where !== undefined) checkWhere(options, refuse)
   const { maxStaleness, onStale } = options
   if (maxStaleness !== undefined && !(typeof maxStaleness === 'number' && maxStaleness >= 1))
     refuse('maxStaleness', 'give milliseconds from 1; Infinity switches the check off.')
   if (onStale !== undefined && !isStalePolicies(onStale))
     refuse('onStale', "give local: 'throw' or 'serve', or asynchronous: 'database', 'throw' or 'serve'.")
+}
+
+function checkWhere({ where, keep }: TableOptions, refuse: (option: string, problem: string) => never): void {
+  if (typeof where !== 'object' || where === null || Array.isArray(where))
+    refuse('where', 'give an object of properties and conditions, as a query has it.')
+  if (keep !== undefined && keep !== 'all')
+    refuse(
+      'where',
+      "it goes with keep: 'all' only: which of a bounded table's rows to ask for is up to each read.",
+    )
+}
+
+/** A copy of `where` that nobody changes. @throws {OptionError} for what is no plain data. */
+export function copyWhere({ where, name }: TableOptions): object | undefined {
+  if (where === undefined) return undefined
+  try {
+    return structuredClone(where)
+  } catch (cause) {
+    throw new OptionError('where', `it holds something that is no value to compare with. (table ${name})`, {
+      cause,
+    })
+  }
 }
 
 function isName(value: unknown): boolean {

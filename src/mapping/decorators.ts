@@ -1,7 +1,14 @@
 import { OptionError } from '../errors.js'
-import { checkTableOptions, type DeclaredColumn, type Declaration, type TableOptions } from './declaration.js'
+import {
+  checkTableOptions,
+  copyWhere,
+  type DeclaredColumn,
+  type Declaration,
+  type TableOptions,
+} from './declaration.js'
 import { type DeclaredField, declared } from './declared.js'
 import type { EntityClass } from './mapping.js'
+import type { Where } from './where-types.js'
 
 // Node has no Symbol.metadata yet, and compilers hand decorators no metadata object without it. This module is evaluated
 // before any class that uses its decorators.
@@ -25,11 +32,22 @@ type Constructed<O extends TableOptions> = O extends { readonly construct: (...r
 /** Refuses what a generic parameter would let through: options that don't exist. */
 type NoOthers<O> = { readonly [Option in Exclude<keyof O, keyof TableOptions>]: never }
 
+/** Nothing more of the class if the table's `where` is a condition on its rows; else what no class has. */
+type Filtered<O extends TableOptions, C> = O extends { readonly where: infer W extends object }
+  ? C extends EntityClass<infer Row>
+    ? W extends Where<Row>
+      ? Exclude<keyof W, keyof Where<Row>> extends never
+        ? unknown
+        : { readonly 'where names what is no property of the class': Exclude<keyof W, keyof Where<Row>> }
+      : { readonly 'where is no condition on rows of the class': W }
+    : never
+  : unknown
+
 /** Decorates a class, in TypeScript's legacy mode and in the standard one. */
 type TableDecorator<O extends TableOptions> = <
   C extends EntityClass<Constructed<O> & { readonly [P in IndexedProperty<O>]: unknown }>,
 >(
-  target: C,
+  target: C & Filtered<O, C>,
   context?: ClassDecoratorContext<C>,
 ) => void
 
@@ -182,6 +200,7 @@ export function declarationBase(
     name: options.name,
     naming: options.naming ?? 'exact',
     keep: options.keep ?? 'all',
+    where: copyWhere(options),
     construct: options.construct ?? null,
     allowRlsBypass: options.allowRlsBypass ?? false,
     maxStaleness: options.maxStaleness,

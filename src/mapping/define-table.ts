@@ -1,8 +1,12 @@
 import { checkTableOptions, type DeclaredColumn, type TableOptions } from './declaration.js'
 import { declared } from './declared.js'
 import { declarationBase } from './decorators.js'
+import type { AnyWhere, Where } from './where-types.js'
 
 type Property<Row> = keyof Row & string
+
+/** Of rows that nothing is said of, any property may be named. */
+type WhereOf<Row> = [keyof Row] extends [never] ? AnyWhere : Where<Row>
 
 /** A table declared without a class; `Row` is what its rows look like. */
 export interface TableDefinition<Row extends object> extends TableOptions {
@@ -14,6 +18,7 @@ export interface TableDefinition<Row extends object> extends TableOptions {
   /** The primary key's properties. It must be the key that the database has, which is the default. */
   readonly key?: readonly Property<Row>[]
   readonly indexes?: readonly (readonly Property<Row>[])[]
+  readonly where?: WhereOf<NoInfer<Row>>
   readonly construct?: (row: Readonly<Record<string, unknown>>) => Row
 }
 

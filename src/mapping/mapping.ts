@@ -1,4 +1,5 @@
 import type { ReplicaIdentity } from '../change/relation.js'
+import type { TableFilter } from './table-filter.js'
 
 /** A class declared with `@ReplicatedTable`, as a value. */
 export type EntityClass<Row extends object = object> = abstract new (...args: never[]) => Row
@@ -64,6 +65,8 @@ export interface TableMapping {
   /** Sets of columns, the primary key's among them, of which no two rows have the same values: positions in `columns`. */
   readonly uniqueKeys: readonly (readonly number[])[]
   readonly keep: Residency
+  /** The rows that are kept, as if there were no others; null: all. */
+  readonly filter: TableFilter | null
   /** The planner's estimate; -1 if the table was never analysed. */
   readonly estimatedRows: number
   /** `relpages`-independent size: the main fork's length in blocks, for splitting the load. */

@@ -6,6 +6,7 @@ import { declarationOf, notDeclaredProblem } from './declared.js'
 import type { MappedColumn, Residency, TableMapping } from './mapping.js'
 import { columnFor, nearest, propertyFor } from './names.js'
 import { serverProblems, serverWarnings } from './server.js'
+import type { TableFilter } from './table-filter.js'
 import { type CallerSession, sessionProblems, sessionWarnings } from './session.js'
 import { columnProblems, sameNames, type TableProblem, tableProblems } from './table-check.js'
 
@@ -15,6 +16,8 @@ export interface ResolveOptions {
   readonly assumed?: Assumptions
   /** The caller's own `pg` text parser for a type. */
   readonly parserFor: (typeOid: number) => (text: string) => unknown
+  /** What a declared `where` means; or, in words, why it can't be kept by. */
+  readonly filterFor: (mapping: TableMapping, where: object) => TableFilter | string
   /** The caller's own session settings; not checked where absent. */
   readonly session?: CallerSession
 }
@@ -134,10 +137,25 @@ function resolveTable(declaration: Declaration, catalog: Catalog, options: Resol
     indexes,
     uniqueKeys: mapUniqueKeys(table, columns),
     keep: residencyOf(declaration),
+    filter: null,
     estimatedRows: table.estimatedRows,
     blocks: table.blocks,
   }
-  return { mapping, problems }
+  return declaration.where === undefined
+    ? { mapping, problems }
+    : withFilter(mapping, declaration.where, options)
+}
+
+/** The mapping with the rows that are kept of it. */
+function withFilter(
+  mapping: TableMapping,
+  where: object,
+  { filterFor }: Pick<ResolveOptions, 'filterFor'>,
+): ResolvedTable {
+  const filter = filterFor(mapping, where)
+  return typeof filter === 'string'
+    ? { mapping: null, problems: [{ kind: 'table-filter', message: filter }] }
+    : { mapping: { ...mapping, filter }, problems: [] }
 }
 
 function missingTable({ schema, name }: Declaration, { tables, otherTables }: Catalog): TableProblem {

@@ -4,6 +4,7 @@ import { CacheError, DatabaseReadError } from '../errors.js'
 import { type LogPages, positionColumns, readPosition } from '../freshness/server-position.js'
 import type { LogPosition } from '../freshness/token.js'
 import type { TableMapping } from '../mapping/mapping.js'
+import { amongKept } from '../mapping/table-filter.js'
 import { selectList, tupleOfRow } from '../mapping/text-row.js'
 import type { RowFactory } from '../mapping/values.js'
 import type { QueryConnection, TextRow } from '../runtime.js'
@@ -140,5 +141,5 @@ function selectByKey(mapping: TableMapping): string {
   const where = key
     .map((column, part) => `t.${quoteIdentifier(columns[column]!.column)} = $${part + 1}`)
     .join(' AND ')
-  return `SELECT ${selectList(mapping)} FROM ${quoteQualified(schema, table)} AS t WHERE ${where}`
+  return `SELECT ${selectList(mapping)} FROM ${quoteQualified(schema, table)} AS t WHERE ${amongKept(mapping.filter, where)}`
 }

@@ -1,5 +1,4 @@
-/** One value of a key: what `pg` gives for the column, or its text. */
-export type KeyValue = string | number | bigint | boolean | Date | Uint8Array
+export type { KeyValue } from '../mapping/where-types.js'
 
 /** What an asynchronous read takes beside its question. */
 export interface ReadOptions {

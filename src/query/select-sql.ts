@@ -1,5 +1,6 @@
 import type { TableMapping } from '../mapping/mapping.js'
-import { anyOf, comparison, type ComparedReference } from '../sql/comparison.js'
+import { amongKept } from '../mapping/table-filter.js'
+import { anyOf, comparison, type ComparedReference, type TakeParameter } from '../sql/comparison.js'
 import { quoteIdentifier, quoteQualified } from '../sql/quote.js'
 import type { CheckedQuery } from './query.js'
 import type { Comparison, Condition, TextMatch } from './where.js'
@@ -48,22 +49,24 @@ function from({ schema, table }: TableMapping): string {
 }
 
 function where(mapping: TableMapping, condition: Condition, parameters: string[]): string {
-  if (condition.kind === 'constant' && condition.value) return ''
-  return ` WHERE ${conditionSql(mapping, condition, parameters)}`
+  const isAll = condition.kind === 'constant' && condition.value
+  if (isAll && mapping.filter === null) return ''
+  const parameter: TakeParameter = text => `$${parameters.push(text)}`
+  return ` WHERE ${amongKept(mapping.filter, conditionSql(mapping, condition, parameter))}`
 }
 
-function conditionSql(mapping: TableMapping, condition: Condition, parameters: string[]): string {
-  const parameter = (text: string): string => `$${parameters.push(text)}`
+/** The condition on the table as `t`, in parentheses. */
+export function conditionSql(mapping: TableMapping, condition: Condition, parameter: TakeParameter): string {
   switch (condition.kind) {
     case 'constant':
       return condition.value ? 'TRUE' : 'FALSE'
     case 'and':
     case 'or':
       return `(${condition.of
-        .map(each => conditionSql(mapping, each, parameters))
+        .map(each => conditionSql(mapping, each, parameter))
         .join(condition.kind === 'and' ? ' AND ' : ' OR ')})`
     case 'not':
-      return `(NOT ${conditionSql(mapping, condition.of, parameters)})`
+      return `(NOT ${conditionSql(mapping, condition.of, parameter)})`
     case 'null':
       return `(${reference(mapping, condition.column)} IS NULL)`
     case 'compare':

@@ -135,7 +135,7 @@ export class ScriptSource<B> implements FreshSource<B> {
   }
 
   #deliver(sink: ChangeSink<B>, maxChanges: number): boolean {
-    for (let count = 0; count < maxChanges; count++) {
+    for (let count = 0; count < maxChanges && sink.held !== true; count++) {
       const [step] = this.#waiting
       if (step === undefined || step.kind === 'fail') return false
       this.#waiting.shift()

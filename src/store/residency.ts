@@ -4,6 +4,7 @@ import { type EvictEvent, evictChannel } from '../observe.js'
 import { type Address, type CommitSeq, NONE, type RowId } from './address.js'
 import type { Chains } from './chains.js'
 import { Groups } from './groups.js'
+import type { KeyFinder } from './key-finder.js'
 import type { Installed, PackedRow } from './packed-row.js'
 import type { Readers } from './readers.js'
 import { type Bounds, type Left, Recency } from './recency.js'
@@ -62,6 +63,7 @@ export class Residency {
   readonly groups: Groups
   readonly #name: string
   readonly #chains: Chains
+  readonly #keys: KeyFinder
   readonly #format: RecordFormat
   readonly #readers: Readers
   readonly #truncations: Truncations
@@ -77,15 +79,22 @@ export class Residency {
   /** From this commit on every change to an unknown key has left its mark, as far as a snapshot was open. */
   #marksFrom: CommitSeq = 0
   #chances = 0
-  #key = Buffer.alloc(256)
 
   constructor(
     bounds: Bounds,
-    parts: { name: string; chains: Chains; format: RecordFormat; readers: Readers; truncations: Truncations },
+    parts: {
+      name: string
+      chains: Chains
+      keys: KeyFinder
+      format: RecordFormat
+      readers: Readers
+      truncations: Truncations
+    },
     host: ResidencyHost,
   ) {
     this.#name = parts.name
     this.#chains = parts.chains
+    this.#keys = parts.keys
     this.#format = parts.format
     this.#readers = parts.readers
     this.#truncations = parts.truncations
@@ -122,22 +131,13 @@ export class Residency {
 
   /** Whether it is known what the transaction in progress would find under this tuple's key. Hot: once per change. */
   covers(tuple: TupleView, order: Int32Array): boolean {
-    const row = this.#find(tuple, order)
+    const row = this.#keys.find(tuple, order)
     if (row < 0)
       return (
         this.#completeFrom !== Number.POSITIVE_INFINITY || this.#completePending !== Number.POSITIVE_INFINITY
       )
     const { slab, foundHead } = this.#chains
     return !slab.has(foundHead, UNKNOWN) || slab.seq(foundHead) < this.#truncations.newest
-  }
-
-  #find(tuple: TupleView, order: Int32Array): RowId {
-    const { keyColumns } = this.#format
-    const bytes = this.#format.measure(tuple, order, keyColumns)
-    if (bytes < 0) return -1
-    if (bytes > this.#key.length) this.#key = Buffer.alloc(bytes * 2)
-    this.#format.write(tuple, order, keyColumns, this.#key, 0)
-    return this.#chains.find(this.#key, 0, bytes)
   }
 
   /** Whether all rows of the table are known to a reader of state `at`. */

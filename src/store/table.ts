@@ -7,6 +7,7 @@ import { BoundedWrites } from './bounded-writes.js'
 import { Chains } from './chains.js'
 import { IdList } from './id-list.js'
 import type { TableIndexes } from './index/table-indexes.js'
+import { KeyFinder } from './key-finder.js'
 import type { MemoryAccount } from './memory.js'
 import { Pruner } from './pruner.js'
 import { ReadLately } from './read-lately.js'
@@ -47,6 +48,7 @@ export class TableStore {
   readonly #memory: MemoryAccount
   readonly #readers: Readers
   readonly #chains: Chains
+  readonly #keys: KeyFinder
   readonly #truncations = new Truncations()
   readonly #pruner: Pruner
   readonly #sizes: SizeHistory
@@ -68,7 +70,8 @@ export class TableStore {
     this.#readers = readers
     this.#sizes = new SizeHistory(readers)
     this.#chains = new Chains(this.format, memory, readers, hashSeed)
-    this.#writer = new TupleWriter(layout.name, this.format, this.#chains, memory)
+    this.#keys = new KeyFinder(this.format, this.#chains)
+    this.#writer = new TupleWriter(layout.name, this.format, this.#chains, this.#keys, memory)
     this.residency = layout.bounds === undefined ? null : this.#makeResidency(layout.bounds)
     this.#bounded = this.residency === null ? null : this.#makeBounded(this.residency)
     this.decoded = this.#makeDecoded(layout.bounds)
@@ -89,6 +92,7 @@ export class TableStore {
       {
         name: this.layout.name,
         chains,
+        keys: this.#keys,
         format: this.format,
         readers: this.#readers,
         truncations: this.#truncations,
@@ -423,6 +427,34 @@ export class TableStore {
     this.#pendingSize--
     this.observer?.wrote(before, NONE)
     this.#freeIfPending(before, seq)
+  }
+
+  /** Whether the transaction in progress finds a row with this tuple's key. */
+  holds(tuple: TupleView, order: Int32Array): boolean {
+    if (this.#keys.find(tuple, order) < 0) return false
+    const { foundHead } = this.#chains
+    return foundHead !== NONE && this.#isAlive(foundHead, Number.POSITIVE_INFINITY)
+  }
+
+  /**
+   * The new row of an update with its unchanged TOAST values, from the old tuple or, if there `isHeld`, from the row before, by `wholeOrder`; null
+   * if one is in neither. Good until the next call.
+   */
+  whole(
+    old: TupleView | null,
+    oldIsFull: boolean,
+    row: TupleView,
+    order: Int32Array,
+    isHeld: boolean,
+  ): TupleView | null {
+    if (isHeld) this.#writer.complete(old, oldIsFull, row, order)
+    else if (!this.#writer.completeFrom(old, oldIsFull, row, order)) return null
+    return this.#writer.merged
+  }
+
+  /** Where in what `whole` gives each place of a record is. */
+  get wholeOrder(): Int32Array {
+    return this.#writer.mergedOrder
   }
 
   /** Empties the table. */

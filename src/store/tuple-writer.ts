@@ -1,7 +1,8 @@
 import { TupleView } from '../change/change.js'
 import { DivergedError } from '../errors.js'
-import { type Address, type CommitSeq, NONE, type RowId } from './address.js'
+import { type Address, type CommitSeq, NONE } from './address.js'
 import type { Chains } from './chains.js'
+import type { KeyFinder } from './key-finder.js'
 import type { MemoryAccount } from './memory.js'
 import { type RecordFormat, ROW_BYTES_MAX } from './record.js'
 import { ASCII, TOMBSTONE } from './slab.js'
@@ -15,11 +16,13 @@ export class TupleWriter {
   readonly #table: string
   readonly #format: RecordFormat
   readonly #chains: Chains
+  readonly #keys: KeyFinder
   readonly #memory: MemoryAccount
   readonly #base = new TupleView()
 
-  constructor(table: string, format: RecordFormat, chains: Chains, memory: MemoryAccount) {
+  constructor(table: string, format: RecordFormat, chains: Chains, keys: KeyFinder, memory: MemoryAccount) {
     this.#table = table
+    this.#keys = keys
     this.#format = format
     this.#chains = chains
     this.#memory = memory
@@ -58,7 +61,7 @@ export class TupleWriter {
   /** The same, from the row in memory where the old tuple has them not. @throws {DivergedError} */
   complete(old: TupleView | null, oldIsFull: boolean, row: TupleView, order: Int32Array): void {
     const { slab } = this.#chains
-    const found = this.#findKeyIn(old ?? row, order)
+    const found = this.#keys.find(old ?? row, order)
     const head = found < 0 ? NONE : this.#chains.foundHead
     const base = head === NONE || slab.has(head, TOMBSTONE) ? null : this.#base
     if (base !== null) this.#format.read(slab.page(head), slab.dataStart(head), base)
@@ -75,13 +78,5 @@ export class TupleWriter {
   ): boolean {
     const oldColumns = old === null ? 0 : oldIsFull ? this.#format.columns : this.#format.keyColumns
     return mergeUnchanged(this.#format, row, order, { old, oldColumns, base }, this.merged)
-  }
-
-  #findKeyIn(tuple: TupleView, order: Int32Array): RowId {
-    const bytes = this.#format.measure(tuple, order, this.#format.keyColumns)
-    if (bytes < 0) return -1
-    const key = Buffer.allocUnsafe(bytes)
-    this.#format.write(tuple, order, this.#format.keyColumns, key, 0)
-    return this.#chains.find(key, 0, bytes)
   }
 }

@@ -48,6 +48,7 @@ export function mappingOf(
     indexes: [],
     uniqueKeys: [],
     keep: 'all',
+    filter: null,
     estimatedRows: -1,
     blocks: 0,
     ...more,

@@ -25,6 +25,7 @@ export function mappingOf(
     indexes: [],
     uniqueKeys: [],
     keep: 'all',
+    filter: null,
     estimatedRows: -1,
     blocks: 0,
   }

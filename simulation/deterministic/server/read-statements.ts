@@ -193,7 +193,7 @@ function readByKey(
   ]
 }
 
-const COPY = /^COPY \(SELECT (.*) FROM "public"\."(\w+)"( WHERE ctid < '\(0,0\)')?\) TO STDOUT$/
+const COPY = /^COPY \(SELECT (.*) FROM "public"\."(\w+)" AS t( WHERE t\.ctid < '\(0,0\)')?\) TO STDOUT$/
 
 /** What COPY writes: lines of texts; undefined while somebody has the table for itself. */
 export function copy(backend: Backend, sql: string): string[] | undefined {
@@ -204,7 +204,7 @@ export function copy(backend: Backend, sql: string): string[] | undefined {
   const heap = backend.read(spec)
   if (heap === undefined) return undefined
   if (empty !== undefined) return []
-  const columns = list!.split(', ').map(name => spec.columns.findIndex(each => `"${each.name}"` === name))
+  const columns = list!.split(', ').map(name => spec.columns.findIndex(each => `t."${each.name}"` === name))
   const lines: string[] = []
   for (const { texts } of heap.allVisible(backend.snapshot))
     lines.push(`${columns.map(at => copyText(texts![at]!)).join('\t')}\n`)
