@@ -139,7 +139,8 @@ export class Applier implements ChangeSink<BoundRelation> {
   }
 
   async #ask(): Promise<void> {
-    await this.#filtered.enter(this.#xid, (bound, error) => this.#giveUp(bound, error))
+    if (this.#filtered.isWaiting)
+      await this.#filtered.enter(this.#xid, (bound, error) => this.#giveUp(bound, error))
     if (this.#isTold) {
       this.#isTold = false
       await this.#options.onTold?.(this.#xid)
