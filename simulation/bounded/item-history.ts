@@ -23,7 +23,9 @@ export class ItemHistory implements ChangeSink<RecordedRelation> {
   /** Keys that the transaction in progress has changed. */
   readonly #touched = new Set<number>()
   readonly #versions = new Map<number, Version[]>()
+  /** The keys of all rows that had a code, or a group, at any commit that is kept. */
   readonly #holders = new Map<string, Set<number>>()
+  readonly #members = new Map<number, Set<number>>()
 
   constructor(rows: readonly Item[], position: Lsn) {
     this.position = position
@@ -33,14 +35,14 @@ export class ItemHistory implements ChangeSink<RecordedRelation> {
     }
   }
 
-  /** Every key that ever had a row. */
-  get keys(): Iterable<number> {
-    return this.#versions.keys()
-  }
-
-  /** The keys of all rows that ever had this code. */
+  /** The keys of all rows that had this code at any commit that is kept. */
   holders(code: string): Iterable<number> {
     return this.#holders.get(code) ?? []
+  }
+
+  /** The keys of all rows that were in this group at any commit that is kept. */
+  members(grp: number): Iterable<number> {
+    return this.#members.get(grp) ?? []
   }
 
   /** The row with this key as of the commit at or before `lsn`. */
@@ -63,6 +65,16 @@ export class ItemHistory implements ChangeSink<RecordedRelation> {
       const keep = versions.findLastIndex(({ from }) => from <= lsn)
       if (keep > 0) versions.splice(0, keep)
     }
+    this.#holders.clear()
+    this.#members.clear()
+    for (const [key, versions] of this.#versions) for (const { row } of versions) this.#file(key, row)
+  }
+
+  /** Lets the key be found by what its row has. */
+  #file(key: number, row: Item | null): void {
+    if (row === null) return
+    addTo(this.#holders, row.code, key)
+    addTo(this.#members, row.grp, key)
   }
 
   begin(): void {
@@ -131,11 +143,14 @@ export class ItemHistory implements ChangeSink<RecordedRelation> {
     const versions = this.#versions.get(key) ?? []
     this.#versions.set(key, versions)
     versions.push(version)
-    if (version.row === null) return
-    const { code } = version.row
-    const holders = this.#holders.get(code) ?? new Set()
-    this.#holders.set(code, holders.add(key))
+    this.#file(key, version.row)
   }
+}
+
+function addTo<K>(sets: Map<K, Set<number>>, name: K, key: number): void {
+  const set = sets.get(name)
+  if (set === undefined) sets.set(name, new Set([key]))
+  else set.add(key)
 }
 
 function textAt({ kinds, bytes, starts, ends }: TupleView, place: number): string {

@@ -17,7 +17,11 @@ import { codeOf } from './writers.js'
 /** Keys that never have a row are read too. */
 const KEYS_READ = KEYS + 60
 
-const READS = { key: 30, fresh: 6, code: 20, group: 12, local: 14, snapshot: 14, evict: 10 }
+const READS = { key: 30, fresh: 6, code: 20, group: 12, snapshot: 14, evict: 10 }
+
+/** After each of those, so many reads of memory, which cost next to nothing: what it knows is put to the test over and over. */
+const LOCAL_READS = 24
+const LOCAL = { local: 14, localCode: 6, localGroup: 4 }
 
 /** What the readers have to say for themselves. */
 export class Tally {
@@ -60,14 +64,25 @@ export class Reader {
     while (!stop.aborted) {
       this.since = this.#now()
       await this.#one()
+      this.#readMemory()
       await nextTurn()
+    }
+  }
+
+  /** All at one commit. */
+  #readMemory(): void {
+    const now = this.#now()
+    for (let left = LOCAL_READS; left > 0; left--) {
+      const kind = this.#random.weighted(LOCAL)
+      if (kind === 'local') this.#local(this.#key(), now)
+      else if (kind === 'localCode') this.#localCode(codeOf(this.#random), now)
+      else this.#localGroup(this.#random.below(GROUPS + 1), now)
     }
   }
 
   async #one(): Promise<void> {
     const kind = this.#random.weighted(READS)
     if (kind === 'evict') this.#table.evict(this.#key())
-    else if (kind === 'local') this.#local(this.#key())
     else await this[kind]()
   }
 
@@ -88,7 +103,7 @@ export class Reader {
     if (answer === undefined) return
     this.#tally.claim('key', { ...keyClaim('findUnique', id), answer, from, to: this.#now() })
     // What was filled is now covered, and stands for one known commit.
-    this.#local(id)
+    this.#local(id, this.#now())
   }
 
   /** At least as new as the database was: its commit may not be visible yet. */
@@ -134,17 +149,33 @@ export class Reader {
     }
   }
 
-  #local(id: number): void {
-    let answer: Item | null
+  #local(id: number, now: Lsn): void {
+    const answer = this.#proven(() => this.#table.local.get(id) ?? null)
+    if (answer !== undefined)
+      this.#tally.claim('local', { ...keyClaim('local.get', id), answer, from: now, to: now })
+  }
+
+  #localCode(code: string, now: Lsn): void {
+    const answer = this.#proven(() => this.#table.local.get({ code }) ?? null)
+    if (answer !== undefined)
+      this.#tally.claim('localCode', { ...codeClaim('local.get', code), answer, from: now, to: now })
+  }
+
+  #localGroup(grp: number, now: Lsn): void {
+    const answer = this.#proven(() => byKey(this.#table.local.findMany({ where: { grp } })))
+    if (answer !== undefined)
+      this.#tally.claim('localGroup', { ...groupClaim('local.findMany', grp), answer, from: now, to: now })
+  }
+
+  /** Undefined if memory can't prove it. */
+  #proven<T>(read: () => T): T | undefined {
     try {
-      answer = this.#table.local.get(id) ?? null
+      return read()
     } catch (error) {
       if (!isRefusal(error)) throw error
       this.#tally.refused++
-      return
+      return undefined
     }
-    const now = this.#now()
-    this.#tally.claim('local', { ...keyClaim('local.get', id), answer, from: now, to: now })
   }
 
   /** A few reads of one commit, with time in between for it to become an old one. */
@@ -200,10 +231,11 @@ function codeClaim(read: string, code: string): Question {
 }
 
 function groupClaim(read: string, grp: number): Question {
+  const keys = (history: ItemHistory): Iterable<number> => history.members(grp)
   return {
     read: `${read} of group ${grp}`,
-    keys: history => history.keys,
-    truth: (history, at) => byKey(rowsAt(history, history.keys, at).filter(row => row.grp === grp)),
+    keys,
+    truth: (history, at) => byKey(rowsAt(history, keys(history), at).filter(row => row.grp === grp)),
   }
 }
 
