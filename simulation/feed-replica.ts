@@ -58,7 +58,8 @@ export class FeedReplica implements TableView {
       }
       this.#expectOrder(change)
       if (change.kind === 'truncate') this.#rows.clear()
-      else if (change.old === undefined) throw new Error('The table is whole, and an old row is not known.')
+      else if (change.old === undefined || change.new === undefined)
+        throw new Error('The table is whole, and a row is not known.')
       else this.#apply(change.old, change.new)
     }
   }

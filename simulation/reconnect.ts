@@ -274,7 +274,7 @@ class Follower {
   async #follow(cache: Cache): Promise<void> {
     for await (const change of cache.table(ledger).changes()) {
       if (change.kind === 'gap') this.#hasGap = true
-      if (change.kind !== 'insert' || change.new === null) continue
+      if (change.kind !== 'insert' || change.new == null) continue
       if (this.#told.has(change.new.id)) this.doubled++
       this.#told.add(change.new.id)
     }

@@ -10,6 +10,7 @@ import type {
   RequestScope,
   RunOptions,
   Snapshot,
+  StrictSnapshot,
   Table,
   TableDeclaration,
   WaitOptions,
@@ -38,6 +39,14 @@ export interface Cache extends AsyncDisposable {
    * @throws {NotReadyError} @throws {StaleError} if memory may be too old. @throws {ClosedError}
    */
   snapshot(): Snapshot
+  /**
+   * All tables as of one commit, at or after what memory shows at the call, with an answer to every query: a transaction on a session of its own is held
+   * open beside it, which shows that same commit. Not every transaction shows one, so several may be begun. At most `connections` at a time.
+   *
+   * @throws {SnapshotNotAlignedError} if none was found within `timeoutMs`. @throws {StrictSnapshotLimitError} @throws {NotReadyError} @throws {StaleError} if
+   * memory may be too old. @throws {ConnectionError} @throws {OptionError} @throws {ClosedError} Rejects with the signal's reason when it aborts.
+   */
+  strictSnapshot(options?: WaitOptions): Promise<StrictSnapshot>
   /**
    * What `work` gives, run as one request: within it, and in whatever it calls and awaits, every asynchronous read of every table sees one commit.
    * With `token` that commit is at or after it, as with a read's `after`. What it keeps is released when `work` has ended, however it ended.

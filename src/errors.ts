@@ -20,6 +20,7 @@ export {
   SlotError,
   SlotInUseError,
 } from './errors/server.js'
+export { SnapshotNotAlignedError, StrictSnapshotLimitError } from './errors/strict.js'
 
 export type NotLocalReason =
   | 'key type'

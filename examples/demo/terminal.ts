@@ -51,7 +51,7 @@ export function describeChange(change: TableChange<Person>): string {
   if (change.kind === 'gap') return `changes were left out: ${change.reason}`
   const position = styled('dim', formatLsn(change.lsn).padEnd(12))
   if (change.kind === 'truncate') return `${position}${styled('red', 'truncate')}`
-  return `${position}${styled(operations[change.kind], change.kind.padEnd(8))}${oldToNew(change.old ?? null, change.new)}`
+  return `${position}${styled(operations[change.kind], change.kind.padEnd(8))}${oldToNew(change.old ?? null, change.new ?? null)}`
 }
 
 function oldToNew(before: Person | null, after: Person | null): string {

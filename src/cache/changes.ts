@@ -1,4 +1,4 @@
-import type { FeedEntry, PackedRow } from '../feed/ring.js'
+import type { FeedEntry, FeedRow } from '../feed/ring.js'
 import type { LiveTable } from '../query/live.js'
 import type { TableChange } from '../query/types.js'
 
@@ -10,28 +10,47 @@ export function toTableChange(
 ): TableChange<object> {
   if (record.kind === 'gap') return { kind: 'gap', reason: record.reason, position, lsn }
   if (record.kind === 'truncate') return { kind: 'truncate', position, lsn, last }
-  const old = decode(live, record.old)
-  const next = decode(live, record.next)
+  const { old, next } = record
   return {
     kind: old === null ? 'insert' : next === null ? 'delete' : 'update',
     key: keyOf(live, (old ?? next)!),
-    old,
-    new: next,
+    old: rowOf(live, old),
+    new: rowOf(live, next),
+    ...(next !== null && isPartlyTold(next) ? { told: toldOf(live, next) } : {}),
     position,
     lsn,
     last,
   }
 }
 
-function decode({ table }: LiveTable, row: PackedRow | null): object | null {
-  return row === null ? null : table.decodePacked(row)
+/** Undefined if not all of it is known. */
+function rowOf(live: LiveTable, row: FeedRow | null): object | null | undefined {
+  if (row === null) return null
+  return isPartlyTold(row) ? undefined : live.table.decodePacked(row)
 }
 
-function keyOf({ mapping: { key, columns } }: LiveTable, row: object): object {
-  const values = row as Readonly<Record<string, unknown>>
+function isPartlyTold({ untold = [] }: FeedRow): boolean {
+  return untold.length > 0
+}
+
+function keyOf(live: LiveTable, row: FeedRow): object {
+  return pick(live, row, live.mapping.key)
+}
+
+function toldOf(live: LiveTable, row: FeedRow): object {
+  const columns = [...live.mapping.columns.keys()]
+  return pick(
+    live,
+    row,
+    columns.filter(column => row.untold?.includes(column) !== true),
+  )
+}
+
+function pick({ mapping, table }: LiveTable, row: FeedRow, columns: readonly number[]): object {
+  const values = table.decodePacked(row) as Readonly<Record<string, unknown>>
   return Object.fromEntries(
-    key.map(column => {
-      const { property } = columns[column]!
+    columns.map(column => {
+      const { property } = mapping.columns[column]!
       return [property, values[property]]
     }),
   )

@@ -13,6 +13,7 @@ import type {
   RequestScope,
   RunOptions,
   Snapshot,
+  StrictSnapshot,
   Table,
   TableDeclaration,
   WaitOptions,
@@ -21,7 +22,7 @@ import { SessionPool } from '../wire/session-pool.js'
 import { Additions, type AddTableOptions } from './additions.js'
 import { AuditLedger } from './audits.js'
 import { healthOf } from './cache-health.js'
-import { DeclaredTables, haveSameShape } from './declared-tables.js'
+import { areComparable, DeclaredTables } from './declared-tables.js'
 import { Deferred } from './deferred.js'
 import { type CacheEvents, Emitter, turnsTold } from './events.js'
 import { Followers } from './followers.js'
@@ -37,6 +38,7 @@ import { RequestScopes } from './scopes.js'
 import { CacheSession, type Session } from './session.js'
 import { prepare } from './setup.js'
 import { untilServerIsUp } from './start-retry.js'
+import { StrictSnapshots } from './strict-snapshots.js'
 import { notAnEntity, SnapshotKeeper } from './snapshots.js'
 import { type Verification, verify, type VerifyOptions } from './verification.js'
 import type { Queryable, WriteOptions, Written } from './write.js'
@@ -55,6 +57,7 @@ export class CacheCore {
   readonly #followers: Followers
   readonly #positions: Positions
   readonly #snapshots: SnapshotKeeper
+  readonly #strictSnapshots: StrictSnapshots
   readonly #databaseGate: DatabaseGate
   readonly #ready = new Deferred()
   readonly #scopes = new RequestScopes(() => this.#scopeContext())
@@ -89,7 +92,7 @@ export class CacheCore {
       limitBytes: options.feedBytes,
       historyMs: options.feedHistoryMs,
       timers: runtime.timers,
-      areComparable: haveSameShape,
+      areComparable,
     })
     this.#positions = new Positions({
       options,
@@ -102,6 +105,7 @@ export class CacheCore {
       codec: this.#positions.codec,
       timers: runtime.timers,
       closing: this.#closing.signal,
+      database: () => this.#reads.database,
       readable: () => this.#readable(),
     })
     this.#tables = new DeclaredTables({
@@ -112,6 +116,15 @@ export class CacheCore {
       reads: () => this.#reads,
     })
     this.#snapshots = new SnapshotKeeper(runtime, options.snapshotMaxAgeMs)
+    this.#strictSnapshots = new StrictSnapshots({
+      runtime,
+      max: options.connections,
+      keeper: this.#snapshots,
+      positions: this.#positions,
+      closing: this.#closing.signal,
+      sessions: () => this.#sessions!,
+      readable: () => this.#readable(),
+    })
     this.#databaseGate = new DatabaseGate(readsAtOnce(options), options.gateWaiting)
     this.#gates.refuse(new NotReadyError())
   }
@@ -317,6 +330,13 @@ export class CacheCore {
     return this.#snapshots.open(live, this.position)
   }
 
+  async strictSnapshot(options: WaitOptions = {}): Promise<StrictSnapshot> {
+    this.#readable()
+    const gate = this.#gates.common
+    if (!gate.fresh) gate.pass()
+    return this.#strictSnapshots.open(options)
+  }
+
   run<T>(options: RunOptions, work: (scope: RequestScope) => T | PromiseLike<T>): Promise<T> {
     return this.#scopes.run(options, work)
   }
@@ -401,6 +421,7 @@ export class CacheCore {
     this.#options.signal?.removeEventListener('abort', this.#onAbort)
     this.#end(new ClosedError())
     await this.#running
+    await this.#strictSnapshots.closed()
     await this.#sessions?.close()
   }
 

@@ -102,17 +102,20 @@ export class DeclaredTables {
   }
 }
 
-/** Whether rows of both take the same columns, of the same types, in the same order. */
-export function haveSameShape(old: LiveTable, next: LiveTable): boolean {
-  const shapeOf = ({ mapping }: LiveTable): string =>
-    JSON.stringify([
-      mapping.columns.map(({ property, column, typeOid, typeModifier }) => [
-        property,
-        column,
-        typeOid,
-        typeModifier,
-      ]),
-      mapping.key,
-    ])
-  return shapeOf(old) === shapeOf(next)
+/** Whether rows of both can be compared one by one, to tell what has become of them. */
+export function areComparable(old: LiveTable, next: LiveTable): boolean {
+  return isWhole(old) && isWhole(next) && shapeOf(old) === shapeOf(next)
+}
+
+/** What a bounded table does not hold says nothing. */
+function isWhole({ table }: LiveTable): boolean {
+  return table.residency === null
+}
+
+/** The columns that rows take, their types, and their order. */
+function shapeOf({ mapping: { columns, key } }: LiveTable): string {
+  return JSON.stringify([
+    columns.map(({ property, column, typeOid, typeModifier }) => [property, column, typeOid, typeModifier]),
+    key,
+  ])
 }

@@ -4,6 +4,7 @@ import { type Fault, isAboutData } from '../apply/fault.js'
 import type { Compared, Comparer } from '../audit/comparer.js'
 import type { Mismatch } from '../audit/comparison.js'
 import type { Lsn } from '../change/lsn.js'
+import type { SqlSnapshot } from '../change/sql-snapshot.js'
 import { type Decoder, decoders } from '../decode/index.js'
 import { asError, ConnectionError, DivergedError, NotReadyError } from '../errors.js'
 import type { Incarnation } from '../freshness/token.js'
@@ -11,11 +12,12 @@ import type { ProbeAnswer, Prober } from '../freshness/probe.js'
 import { PositionWaiters } from '../freshness/waiters.js'
 import type { TableMapping } from '../mapping/mapping.js'
 import type { LiveTable } from '../query/live.js'
-import { within } from '../runtime.js'
+import { type QueryConnection, within } from '../runtime.js'
 import { openSlotSource, resumeSlotSource } from '../source/slot-source.js'
 import type { ChangeSource } from '../source/source.js'
 import type { Store } from '../store/store.js'
 import { isServerError, noAnswer } from '../wire/connect-errors.js'
+import { Alignment } from './alignment.js'
 import { readEntering } from './entering-row.js'
 import { type FirstLoad, loadFirst } from './first-load.js'
 import { GenerationAudit } from './generation-audit.js'
@@ -24,7 +26,7 @@ import { GenerationFills } from './generation-fills.js'
 import { proberOf, proveSoon } from './generation-prober.js'
 import { liveTable } from './live-table.js'
 import { ServerCheck } from './server-check.js'
-import { readFingerprint, relationsOf, resolveAdded } from './setup.js'
+import { type Looks, readFingerprint, relationsOf, resolveAdded } from './setup.js'
 import { TableWatch } from './table-watch.js'
 
 /** How long the tables may take to be looked at before a stream is gone on with: an idle session may have died with it, unnoticed. */
@@ -74,6 +76,8 @@ export class Generation {
   readonly #fills: GenerationFills
   readonly #server: ServerCheck
   readonly #audit: GenerationAudit
+  /** Finds the commit that a query shows. */
+  readonly alignment: Alignment
   /** Aborts when the generation ends; null before it runs. */
   #until: AbortSignal | null = null
   #end: (error: unknown) => void = () => undefined
@@ -132,6 +136,7 @@ export class Generation {
     this.#watch = this.#watchOver(tables.map(live => this.#fills.serve(live)))
     this.#prober = this.#makeProber()
     this.#audit = this.#makeAudit()
+    this.alignment = this.#makeAlignment(slotSnapshot)
   }
 
   /** A new array each time one of them is replaced. */
@@ -343,6 +348,24 @@ export class Generation {
       onCompared: (mapping, compared) => events.onCompared(mapping, compared),
       onMismatches: (mapping, mismatches) => events.onMismatches(mapping, mismatches),
     })
+  }
+
+  #makeAlignment(slotSnapshot: SqlSnapshot): Alignment {
+    return new Alignment({
+      timers: this.#context.options.runtime.timers,
+      store: this.store,
+      slotSnapshot,
+      tables: () => this.tables,
+      startedAt: () => this.#server.startedAt,
+      isAsMapped: fingerprint => this.#watch.isAsMapped(fingerprint),
+      reached: (position, signal) => this.#waiters.wait(position, REACH_TIMEOUT_MS, signal),
+      nudge: () => this.#nudge(),
+    })
+  }
+
+  /** What the tables look like to this session, and which files they are in. */
+  look(session: QueryConnection): Promise<Looks> {
+    return readFingerprint(session, this.#context.setup, true)
   }
 
   /** A row that has come into a table's filter; null if it is not to be had, and the table is read anew. @throws {DivergedError} if everything has to be. */

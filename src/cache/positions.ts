@@ -3,7 +3,7 @@ import { LSN_ZERO } from '../change/lsn.js'
 import { type LogPages, ServerPosition } from '../freshness/server-position.js'
 import { TokenCodec } from '../freshness/token.js'
 import type { WaitOptions } from '../query/types.js'
-import { type Connections, unlessAborted } from '../runtime.js'
+import { type Connections, type QueryConnection, unlessAborted } from '../runtime.js'
 import type { SessionPool } from '../wire/session-pool.js'
 import type { Generation } from './generation.js'
 import type { ResolvedOptions } from './options.js'
@@ -51,6 +51,11 @@ export class Positions {
   connected(connections: Connections, sessions: SessionPool): void {
     this.#connections = connections
     this.#sessions = sessions
+  }
+
+  /** A new session that is none of the pool's. */
+  connect(signal: AbortSignal): Promise<QueryConnection> {
+    return this.#connections!.query(signal)
   }
 
   get pages(): LogPages {

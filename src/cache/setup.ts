@@ -37,6 +37,9 @@ export interface Setup {
   readonly files: string | null
 }
 
+/** What tables look like, and which files they are in; null where nobody asks. */
+export type Looks = Pick<Setup, 'fingerprint' | 'files'>
+
 /** A setup that tables are added to. */
 export interface GrowingSetup extends Setup {
   readonly mappings: TableMapping[]
@@ -193,7 +196,7 @@ export async function readFingerprint(
   connection: QueryConnection,
   { mappings, server, publication }: Pick<Setup, 'mappings' | 'server' | 'publication'>,
   withFiles: boolean,
-): Promise<Pick<Setup, 'fingerprint' | 'files'>> {
+): Promise<Looks> {
   const [row] = await connection.query(
     `SELECT ${fingerprintSql(server.version)} AS fingerprint, ${withFiles ? FILES_SQL : 'NULL'} AS files`,
     [`{${mappings.map(({ oid }) => oid).join(',')}}`, publication],

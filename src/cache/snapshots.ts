@@ -2,10 +2,24 @@ import { CacheError, ClosedError, OptionError, SnapshotTooOldError } from '../er
 import type { Lsn } from '../change/lsn.js'
 import type { Runtime } from '../runtime.js'
 import type { LiveTable } from '../query/live.js'
-import { CacheSnapshotTable } from '../query/table.js'
+import { type BeyondMemory, Fills } from '../query/beyond-memory.js'
+import { CacheSnapshotTable } from '../query/snapshot-table.js'
 import type { Snapshot, SnapshotTable, TableDeclaration } from '../query/types.js'
 import type { Snapshot as StoreSnapshot } from '../store/snapshot.js'
 import type { Generation } from './generation.js'
+
+/** What a snapshot reads. */
+export interface Opening {
+  readonly generation: Generation
+  /** The token of its commit. */
+  readonly position: string
+  readonly state: StoreSnapshot
+  /** Those of its generation as they were then. */
+  readonly tables: readonly LiveTable[]
+  readonly beyond: BeyondMemory
+  /** Called when it is over. */
+  readonly onEnd?: () => void
+}
 
 /** The open snapshots of one cache, each released when its time is up. */
 export class SnapshotKeeper {
@@ -30,10 +44,18 @@ export class SnapshotKeeper {
     return 0
   }
 
+  /** The newest commit, whose token is `position`. */
   open(generation: Generation, position: string): Snapshot {
-    const snapshot = new OpenSnapshot(generation, position, this.#runtime.clock.monotonicMs(), closed =>
-      this.#open.delete(closed),
-    )
+    const state = generation.store.snapshot()
+    return this.hold({ generation, position, state, tables: generation.tables, beyond: new Fills(state) })
+  }
+
+  /** A state that is kept readable already: from now on the snapshot lets go of it. */
+  hold(opening: Opening): Snapshot {
+    const snapshot = new OpenSnapshot(opening, this.#runtime.clock.monotonicMs(), closed => {
+      this.#open.delete(closed)
+      opening.onEnd?.()
+    })
     this.#open.add(snapshot)
     if (this.#cancelTimer === null) this.#watch(this.#maxAgeMs)
     return snapshot
@@ -87,24 +109,16 @@ class OpenSnapshot implements Snapshot {
   readonly lsn: Lsn
   readonly openedMs: number
   readonly generation: Generation
-  /** Those of its generation as they were then. */
-  readonly #live: readonly LiveTable[]
-  readonly #snapshot: StoreSnapshot
+  readonly #opening: Opening
   readonly #tables = new Map<object, SnapshotTable<never>>()
   readonly #onEnd: (snapshot: OpenSnapshot) => void
   #ended: CacheError | null = null
 
-  constructor(
-    generation: Generation,
-    position: string,
-    openedMs: number,
-    onEnd: (snapshot: OpenSnapshot) => void,
-  ) {
-    this.generation = generation
-    this.#live = generation.tables
-    this.#snapshot = generation.store.snapshot()
-    this.position = position
-    this.lsn = this.#snapshot.position
+  constructor(opening: Opening, openedMs: number, onEnd: (snapshot: OpenSnapshot) => void) {
+    this.#opening = opening
+    this.generation = opening.generation
+    this.position = opening.position
+    this.lsn = opening.state.position
     this.openedMs = openedMs
     this.#onEnd = onEnd
   }
@@ -112,9 +126,10 @@ class OpenSnapshot implements Snapshot {
   table<Row extends object>(declaration: TableDeclaration<Row>): SnapshotTable<Row> {
     const known = this.#tables.get(declaration) as SnapshotTable<Row> | undefined
     if (known !== undefined) return known
-    const live = this.#live.find(({ mapping }) => mapping.declaration === declaration)
+    const { tables, state, beyond } = this.#opening
+    const live = tables.find(({ mapping }) => mapping.declaration === declaration)
     if (live === undefined) throw notAnEntity()
-    const table = new CacheSnapshotTable<Row>(live, this.#snapshot, () => {
+    const table = new CacheSnapshotTable<Row>(live, state, beyond, () => {
       if (this.#ended !== null) throw this.#ended
     })
     this.#tables.set(declaration, table as unknown as SnapshotTable<never>)
@@ -132,7 +147,7 @@ class OpenSnapshot implements Snapshot {
   end(error: CacheError): void {
     if (this.#ended !== null) return
     this.#ended = error
-    this.#snapshot.release()
+    this.#opening.state.release()
     this.#onEnd(this)
   }
 }

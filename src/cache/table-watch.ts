@@ -152,6 +152,14 @@ export class TableWatch {
     return changed === undefined || this.#mends ? null : `${changed.mapping.name} was changed meanwhile`
   }
 
+  /** Whether memory has the tables as they look here; those that are given up do not matter. */
+  isAsMapped(fingerprint: Fingerprint): boolean {
+    const isMapped = ({ mapping, table }: LiveTable): boolean =>
+      (table.failed !== null && !table.failed.transient) ||
+      (!this.#closed.has(mapping.oid) && !this.#isChanged(mapping, fingerprint, Number.POSITIVE_INFINITY))
+    return samePublication(fingerprint, this.#options.setup.fingerprint) && this.#tables.every(isMapped)
+  }
+
   /** The table has another shape than it was read in: it is closed and read anew. */
   changed(oid: number): void {
     const live = this.#tables.find(({ mapping }) => mapping.oid === oid)

@@ -7,13 +7,15 @@ import { MORE, type Subscription } from './subscription.js'
 /** A loop over what is there already never leaves the event loop a turn: after so many changes it does. */
 const CHANGES_PER_TURN = 256
 
+type Next<Change> = Change | null | typeof MORE
+
 /** What a reader's changes are made of. */
 export interface FollowOptions<Live extends FeedTable, Change> {
   readonly timers: Pick<Timers, 'yield'>
   readonly feed: ChangeFeed<Live>
   readonly subscription: Subscription<Live>
-  /** What is next for the reader, null if there is nothing yet, or MORE. */
-  readonly read: () => Change | null | typeof MORE
+  /** What is next for the reader, null if there is nothing yet, or MORE. The signal aborts when the iteration ends. */
+  readonly read: (ended: AbortSignal) => Next<Change> | Promise<Next<Change>>
   /** The reader's own; its abort ends the iteration quietly. */
   readonly signal: AbortSignal | undefined
   /** The cache's; its abort ends the iteration, with its reason if that is an error to report. */
@@ -26,8 +28,8 @@ export interface FollowOptions<Live extends FeedTable, Change> {
  */
 export class ChangeIterator<Live extends FeedTable, Change> implements AsyncIterableIterator<Change> {
   readonly #options: FollowOptions<Live, Change>
+  readonly #ended = new AbortController()
   #sinceTurn = 0
-  #ended = false
   /** What the next call of `next` is to reject with. */
   #failure: Error | null = null
   /** The newest call of `next`: calls are answered one after another, each with the change whose turn it is. */
@@ -63,14 +65,17 @@ export class ChangeIterator<Live extends FeedTable, Change> implements AsyncIter
 
   readonly #take = async (): Promise<IteratorResult<Change, undefined>> => {
     const { subscription, timers } = this.#options
-    while (!this.#ended) {
+    while (!this.#hasEnded) {
       // Before the look, not behind it: what has been taken off the ring is handed over at once, with nothing published in between.
       if (this.#sinceTurn === CHANGES_PER_TURN) {
         this.#sinceTurn = 0
         await timers.yield()
         continue
       }
-      const change = this.#read()
+      const read = this.#read()
+      const change = read instanceof Promise ? await this.#settled(read) : read
+      // Whoever has left gets nothing any more, also if it was being read for them.
+      if (this.#hasEnded) break
       if (change === MORE) {
         this.#sinceTurn = CHANGES_PER_TURN
         continue
@@ -91,11 +96,26 @@ export class ChangeIterator<Live extends FeedTable, Change> implements AsyncIter
     return { done: true, value: undefined }
   }
 
-  #read(): Change | null | typeof MORE {
+  get #hasEnded(): boolean {
+    return this.#ended.signal.aborted
+  }
+
+  #read(): Next<Change> | Promise<Next<Change>> {
     try {
-      return this.#options.read()
+      return this.#options.read(this.#ended.signal)
     } catch (error) {
       // A loop that `next` rejects to does not call `return`.
+      this.#finish()
+      throw error
+    }
+  }
+
+  async #settled(read: Promise<Next<Change>>): Promise<Next<Change>> {
+    try {
+      return await read
+    } catch (error) {
+      // What the end itself has brought about is no failure.
+      if (this.#hasEnded) return null
       this.#finish()
       throw error
     }
@@ -107,8 +127,8 @@ export class ChangeIterator<Live extends FeedTable, Change> implements AsyncIter
   }
 
   #finish(failure: Error | null = null): void {
-    if (this.#ended) return
-    this.#ended = true
+    if (this.#hasEnded) return
+    this.#ended.abort()
     this.#failure = failure
     const { feed, subscription, signal, closing } = this.#options
     feed.unsubscribe(subscription)

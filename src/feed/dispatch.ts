@@ -1,6 +1,6 @@
 import type { RecordFormat } from '../store/record.js'
 import { textIn } from './filter.js'
-import type { FeedRecord, PackedRow } from './ring.js'
+import type { FeedRecord, FeedRow } from './ring.js'
 
 /** A reader that waits to be told. */
 export interface Offered {
@@ -47,12 +47,17 @@ export class Dispatch {
 }
 
 function offerRow(
-  row: PackedRow,
+  row: FeedRow,
   number: number,
   column: number,
   byText: ReadonlyMap<string, ReadonlySet<Offered>>,
   format: RecordFormat,
 ): void {
+  if (row.untold?.includes(column) === true) {
+    // It may be any value.
+    for (const readers of byText.values()) for (const reader of readers) reader.offer(number)
+    return
+  }
   const text = textIn(row, column, format)
   const there = text === null ? undefined : byText.get(text)
   if (there !== undefined) for (const reader of there) reader.offer(number)

@@ -2,20 +2,13 @@ import type { Lsn } from '../change/lsn.js'
 import { asError, type CacheError } from '../errors.js'
 import type { Timers } from '../runtime.js'
 import { type Address, NONE } from '../store/address.js'
+import type { PackedRow } from '../store/packed-row.js'
 import type { TableStore } from '../store/table.js'
 import { Comparison } from './comparison.js'
 import { COMPARED_ROWS_MAX } from './difference.js'
 import { Dispatch } from './dispatch.js'
 import type { RowFilter } from './filter.js'
-import {
-  type FeedEntry,
-  type FeedRecord,
-  FeedRing,
-  type FeedTable,
-  History,
-  type PackedRow,
-  recordBytes,
-} from './ring.js'
+import { type FeedEntry, type FeedRecord, FeedRing, type FeedTable, History, recordBytes } from './ring.js'
 import { Subscription } from './subscription.js'
 
 const SLOW: FeedRecord = { kind: 'gap', reason: 'slow reader' }
@@ -125,6 +118,7 @@ export class ChangeFeed<Live extends FeedTable = FeedTable> {
     table.observer = {
       wrote: (old, next) =>
         this.#add(followed, { kind: 'write', old: pack(table, old), next: pack(table, next) }),
+      told: (old, next) => this.#add(followed, { kind: 'write', old, next }),
       truncated: () => this.#add(followed, { kind: 'truncate' }),
       failed: error => {
         // What is gone only for now comes back with a reload, and readers are told of that.

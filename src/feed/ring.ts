@@ -1,18 +1,16 @@
 import type { Lsn } from '../change/lsn.js'
+import type { PackedRow, ToldRow } from '../store/packed-row.js'
 import type { Snapshot } from '../store/snapshot.js'
 import type { TableStore } from '../store/table.js'
 
-/** A row as the store held it: its values' bytes, copied. */
-export interface PackedRow {
-  readonly bytes: Buffer
-  readonly ascii: boolean
-}
+/** A row as the store held it, or what a change told of one that it did not hold. */
+export type FeedRow = PackedRow & Partial<ToldRow>
 
 export type GapReason = 'slow reader' | 'reload' | 'history'
 
 /** One change of one table, or the notice that changes of it were not kept. */
 export type FeedRecord =
-  | { readonly kind: 'write'; readonly old: PackedRow | null; readonly next: PackedRow | null }
+  | { readonly kind: 'write'; readonly old: FeedRow | null; readonly next: FeedRow | null }
   | { readonly kind: 'truncate' }
   | { readonly kind: 'gap'; readonly reason: GapReason }
 

@@ -320,7 +320,7 @@ export function isFillable(error: unknown): boolean {
 }
 
 /** Errors that say that memory can't answer, not that the question is wrong. */
-function isUnknown(error: unknown): boolean {
+export function isUnknown(error: unknown): boolean {
   return (
     error instanceof NotLocalError ||
     error instanceof SnapshotMissError ||

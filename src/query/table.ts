@@ -1,24 +1,14 @@
 import { KeyError, NotFoundError, OptionError } from '../errors.js'
 import type { Lsn } from '../change/lsn.js'
 import type { CommitSeq } from '../store/address.js'
-import type { Snapshot as StoreSnapshot } from '../store/snapshot.js'
-import { answer, isFillable, type ReadContext, type ReadSession, type TableSource } from './answer.js'
-import {
-  evict,
-  fillByKey,
-  fillInSnapshot,
-  fillQuery,
-  fillQueryInSnapshot,
-  type Located,
-  prefetch,
-} from './fill.js'
+import { answer, type ReadContext, type ReadSession, type TableSource } from './answer.js'
+import { evict, fillByKey, fillQuery, type Located, prefetch } from './fill.js'
 import { type LiveTable, lookUp } from './live.js'
-import { LocalTable, SnapshotLocalTable } from './local.js'
+import { LocalTable } from './local.js'
 import { type CheckedQuery, readCount, readFindFirst, readFindMany } from './query.js'
 import type { Explanation } from './query-types.js'
 import type {
   ChangesOptions,
-  FindInSnapshot,
   FindUnique,
   Key,
   PrefetchOptions,
@@ -40,10 +30,7 @@ const READ_OPTIONS: ReadonlySet<string> = new Set([
   'onTimeout',
   'signal',
 ])
-/** A snapshot is as old as it is, and memory has its answers. */
-const SNAPSHOT_READ_OPTIONS: ReadonlySet<string> = new Set(['signal'])
 const FIND_OPTIONS: ReadonlySet<string> = new Set(['where', 'consistency', ...READ_OPTIONS])
-const SNAPSHOT_FIND_OPTIONS: ReadonlySet<string> = new Set(['where', ...SNAPSHOT_READ_OPTIONS])
 const PREFETCH_OPTIONS: ReadonlySet<string> = new Set(['signal'])
 const CHANGES_OPTIONS: ReadonlySet<string> = new Set(['where', 'since', 'signal'])
 
@@ -218,84 +205,13 @@ export class CacheTable<Row extends object> extends AsyncReads<Row> implements T
   }
 }
 
-/** A table as of the commit that a snapshot has pinned. Of a whole table memory has every answer. */
-export class CacheSnapshotTable<Row extends object> implements SnapshotTable<Row> {
-  readonly local: SnapshotLocalTable<Row>
-  readonly #live: LiveTable
-  readonly #snapshot: StoreSnapshot
-  readonly #check: () => void
-
-  constructor(live: LiveTable, snapshot: StoreSnapshot, check: () => void) {
-    this.local = new SnapshotLocalTable<Row>(live, snapshot, check)
-    this.#live = live
-    this.#snapshot = snapshot
-    this.#check = check
-  }
-
-  async findUnique(query: FindInSnapshot<Row>): Promise<Row | null> {
-    checkFind(this.#live, query, SNAPSHOT_FIND_OPTIONS)
-    const { where, signal } = query
-    signal?.throwIfAborted()
-    try {
-      return this.local.get(where) ?? null
-    } catch (error) {
-      if (!isFillable(error)) throw error
-      const row = await fillInSnapshot(this.#live, this.#snapshot, where, signal)
-      // It may be over by now, and then the versions that it saw are gone.
-      this.#check()
-      return row as Row | null
-    }
-  }
-
-  async findUniqueOrThrow(query: FindInSnapshot<Row>): Promise<Row> {
-    const row = await this.findUnique(query)
-    if (row === null) throw new NotFoundError(this.#live.mapping.name)
-    return row
-  }
-
-  async findMany(query: object = {}): Promise<never[]> {
-    const { signal } = query as { readonly signal?: AbortSignal }
-    return (await this.#find(readFindMany(this.#live.mapping, checkSignal(query)), signal)) as never[]
-  }
-
-  async findFirst(query: object = {}): Promise<null> {
-    const { signal } = query as { readonly signal?: AbortSignal }
-    const [row] = await this.#find(readFindFirst(this.#live.mapping, checkSignal(query)), signal)
-    return (row ?? null) as unknown as null
-  }
-
-  async #find(query: CheckedQuery, signal: AbortSignal | undefined): Promise<object[]> {
-    this.#check()
-    const live = this.#live
-    try {
-      return live.finder.findChecked(query, this.#snapshot.seq)
-    } catch (error) {
-      if (!isFillable(error)) throw error
-      const rows = await fillQueryInSnapshot(live, this.#snapshot, query, signal)
-      // It may be over by now, and then the versions that it saw are gone.
-      this.#check()
-      return rows
-    }
-  }
-
-  async count(query: object = {}): Promise<number> {
-    return this.local.count(checkSignal(query))
-  }
-}
-
 /** The query without what a snapshot, which is as old as it is, does not take. */
 function ofSnapshot(query: object): object {
   const names = Object.entries(query).filter(([name]) => name === 'signal' || !READ_OPTIONS.has(name))
   return Object.fromEntries(names)
 }
 
-/** The query without what the read takes beside it. Throws the signal's reason if that has aborted. */
-function checkSignal({ signal, ...query }: { readonly signal?: AbortSignal }): object {
-  signal?.throwIfAborted()
-  return query
-}
-
-function checkFind({ mapping }: LiveTable, query: unknown, known: ReadonlySet<string>): void {
+export function checkFind({ mapping }: LiveTable, query: unknown, known: ReadonlySet<string>): void {
   const { where } = checkOptions('findUnique', query, known) as { where?: unknown }
   if (typeof where !== 'object' || where === null)
     throw new KeyError(mapping.name, 'findUnique wants it in "where".')

@@ -74,12 +74,18 @@ export interface RowChange<Row> {
   /** The key's properties: of the row before, or of a new one. */
   readonly key: Partial<Row>
   /**
-   * The whole row before, whatever the table's replica identity; null for an insert. Undefined if it is not known: a bounded table need not have
-   * held it. To a reader with a filter such a row is deleted if the new one does not match, since the old one may have.
+   * The whole row before, whatever the table's replica identity; null for an insert. Undefined if it is not known, which only happens on a bounded
+   * table that did not hold it, and never under REPLICA IDENTITY FULL. To a reader with a filter a change of such a row is told if it may concern it:
+   * as a delete if the new row does not match, as an update if it does.
    */
   readonly old: Row | null | undefined
-  /** Null for a delete. */
-  readonly new: Row | null
+  /**
+   * The whole row after; null for a delete. Undefined if it is not known, which only happens on a bounded table: the row was not held, and the commit
+   * left a value that is stored out of line (TOAST) as it was, so that it was not sent. Read the row to have it, as of that commit or a later one.
+   */
+  readonly new: Row | null | undefined
+  /** Where `new` is undefined: what the commit did tell of the new row, its key among it. */
+  readonly told?: Partial<Row>
   /** The commit's position: a token. */
   readonly position: string
   /** The commit's end as a log position. */
@@ -118,7 +124,8 @@ export interface PrefetchOptions {
 export interface ChangesOptions<Row> {
   /**
    * Only changes of these rows: a row that begins to match is an insert, one that ceases to match a delete. Readers that each want another value
-   * of a column cost a change one look-up for all of them.
+   * of a column cost a change one look-up for all of them. On a bounded table a change of a row that is not held is told to all whom it may concern:
+   * its key is always known, other values before the change are not.
    */
   readonly where?: Where<Row>
   /**
@@ -190,7 +197,7 @@ export interface Table<Row> extends Omit<SnapshotTable<Row>, keyof SnapshotQueri
    * The table's changes from now on, commit by commit, in the order of their commits, each when its commit is visible. Ends when `signal`
    * aborts, the loop is left, or the cache closes. A reader that falls too far behind gets a `gap` and goes on with what is newest.
    *
-   * @throws {OptionError} @throws {QueryError} @throws {NotLocalError} for a bounded table, and a filter that only PostgreSQL can apply. @throws {TokenError} for `since`.
+   * @throws {OptionError} @throws {QueryError} @throws {NotLocalError} for a filter that only PostgreSQL can apply. @throws {TokenError} for `since`.
    * @throws {NotReadyError} @throws {MemoryLimitError} @throws {ClosedError} The loop gets one of the latter two if the table, or the
    * cache, gives up while it runs; a cache that is closed just ends it.
    */
@@ -200,7 +207,10 @@ export interface Table<Row> extends Omit<SnapshotTable<Row>, keyof SnapshotQueri
    * all commits that have come meanwhile, and each is the state after one commit. Memory is asked again only when rows that `where` means were
    * touched. Ends as `changes` does.
    *
-   * @throws {QueryError} @throws {NotLocalError} if only PostgreSQL can answer: the call if `where` says so, else the loop. @throws {StaleError} if
+   * Of a bounded table, what memory does not know is read from PostgreSQL, until the answer is the state after one commit.
+   *
+   * @throws {QueryError} @throws {NotLocalError} if only PostgreSQL can answer: the call if `where` says so, else the loop, of a whole table.
+   * @throws {DatabaseReadError} from the loop, if PostgreSQL fails of a bounded table's query. @throws {StaleError} if
    * memory may be too old at the call: afterwards each answer says its commit. @throws {NotReadyError} @throws {MemoryLimitError} @throws {ClosedError}
    */
   watch(query?: Watch<Row> & Whole): AsyncIterableIterator<Watched<Row>>
@@ -223,6 +233,25 @@ export interface Snapshot extends Disposable {
   /** The same as a log position, to compare with those of changes. */
   readonly lsn: Lsn
   close(): void
+}
+
+/**
+ * All tables as of one commit, those whose rows memory does not hold among them: what memory can't answer is asked in a transaction that is held open on
+ * the server, and sees that same commit. Close it soon: as long as it is open, the server can't remove rows that became dead after it (it holds `xmin` back).
+ */
+export interface StrictSnapshot extends AsyncDisposable {
+  /**
+   * As a snapshot's, but that its asynchronous reads answer every query of every table.
+   *
+   * They throw SnapshotMissError where the table was altered, truncated or rewritten since; DatabaseReadError, ConnectionError, OverloadedError.
+   */
+  table<Row extends object>(declaration: TableDeclaration<Row>): SnapshotTable<Row>
+  /** The commit's position: a token. */
+  readonly position: string
+  /** The same as a log position, to compare with those of changes. */
+  readonly lsn: Lsn
+  /** Ends it, and its transaction. Idempotent; resolves when the session is gone. */
+  close(): Promise<void>
 }
 
 /** What the reads of one request have in common. */

@@ -4,6 +4,8 @@ import type { Address, CommitSeq } from './address.js'
 import type { RecordFormat } from './record.js'
 import type { PackedRow } from './packed-row.js'
 import type { Residency } from './residency.js'
+import type { WriteObserver } from './table-layout.js'
+import { type Telling, toldRow } from './told-row.js'
 
 /** How a table writes, as far as its own changes go. */
 export interface TableWriter {
@@ -18,6 +20,8 @@ export interface TableWriter {
   ): { readonly view: TupleView; readonly order: Int32Array } | null
   /** Writes the row as it is, whatever was there before. @throws {MemoryLimitError} */
   put(row: TupleView, order: Int32Array, seq: CommitSeq): Address
+  /** Whoever follows the table's changes, or null. */
+  observer(): WriteObserver | null
 }
 
 /**
@@ -40,14 +44,17 @@ export class BoundedWrites {
     // Before its insert there was no row, whoever asks.
     this.#mark(row, order, seq, 'absent')
     const { groups } = this.#residency
-    if (this.#isWhole(row, order)) return groups.wants(row, order)
-    groups.lose(row, order, seq, true)
+    const isWhole = this.#isWhole(row, order)
+    if (isWhole && groups.wants(row, order)) return true
+    if (!isWhole) groups.lose(row, order, seq, true)
+    this.#writer.observer()?.told(null, toldRow(this.#format, this.#whole(row, order)))
     return false
   }
 
   admitsRemove(old: TupleView, oldIsFull: boolean, order: Int32Array, seq: CommitSeq): boolean {
     if (this.#residency.covers(old, order)) return true
     this.#mark(old, order, seq, oldIsFull ? 'row' : null)
+    this.#writer.observer()?.told(toldRow(this.#format, this.#ofOld(old, oldIsFull, order)), null)
     return false
   }
 
@@ -66,7 +73,25 @@ export class BoundedWrites {
     if (isKnownPlace || residency.groups.wants(row, order))
       this.#arrive(old, oldIsFull, row, order, seq, isKnownPlace)
     else if (moved) this.#mark(row, order, seq, 'absent')
+    this.#tellUpdate(old, oldIsFull, row, order)
     return false
+  }
+
+  #tellUpdate(old: TupleView | null, oldIsFull: boolean, row: TupleView, order: Int32Array): void {
+    const observer = this.#writer.observer()
+    if (observer === null) return
+    const before = this.#ofOld(old ?? row, oldIsFull, order)
+    const told = old === null ? [] : [before]
+    observer.told(toldRow(this.#format, before), toldRow(this.#format, this.#whole(row, order), ...told))
+  }
+
+  #whole(view: TupleView, order: Int32Array): Telling {
+    return { view, order, count: this.#format.columns }
+  }
+
+  /** Of an old tuple that is not full only the key's columns may be read. */
+  #ofOld(view: TupleView, isFull: boolean, order: Int32Array): Telling {
+    return { view, order, count: isFull ? this.#format.columns : this.#format.keyColumns }
   }
 
   /** A row of which nothing is known comes to a key that is known, or into a group that is. */

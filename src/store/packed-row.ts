@@ -4,6 +4,12 @@ export interface PackedRow {
   readonly ascii: boolean
 }
 
+/** What a change tells of a row that memory does not hold. */
+export interface ToldRow extends PackedRow {
+  /** The columns whose values it does not tell, by their positions in a SELECT: NULL stands in their places. */
+  readonly untold: readonly number[]
+}
+
 /** What became of a row, or of its absence, that was read from PostgreSQL. */
 export type Installed =
   | 'installed'

@@ -77,12 +77,13 @@ export class RecentCommits {
     return this.#commits.some(({ xid, tables }) => tables.includes(table) && !sees(xid))
   }
 
-  /** The same of the commits that were visible here when the query was sent. */
-  wasAheadOf({ sent }: QueryUnderWay, snapshot: SqlSnapshot, table: TableStore): boolean {
+  /** The same of the commits that were visible here when the query was sent; without a table, of any. */
+  wasAheadOf({ sent }: QueryUnderWay, snapshot: SqlSnapshot, table?: TableStore): boolean {
     if (this.#forgotten !== null && !isBefore(snapshot.widen(this.#forgotten), snapshot)) return true
     for (let at = 0; at < sent - this.#before; at++) {
       const { xid, tables } = this.#commits[at]!
-      if (tables.includes(table) && !snapshot.sees(snapshot.widen(xid))) return true
+      const isMeant = table === undefined || tables.includes(table)
+      if (isMeant && !snapshot.sees(snapshot.widen(xid))) return true
     }
     return false
   }

@@ -12,6 +12,9 @@ const SHORT_MAX = 64
 /** The digits of the largest integer that a number holds exactly, and a sign. */
 const INTEGER_DIGITS_MAX = 17
 
+/** Where the values of one record at a time are put together. */
+const packing = new TupleView()
+
 /** The largest row that is kept: beyond it one value is no row of a cache. */
 export const ROW_BYTES_MAX = 256 * 1024 * 1024
 
@@ -93,9 +96,9 @@ export class RecordFormat {
     return seen < 0x80
   }
 
-  /** A record of these values, given by their places in it. Slow, and rare. */
+  /** A record of these values, given by their places in it. Slow. */
   pack(values: readonly (Uint8Array | null)[]): Buffer {
-    const view = new TupleView()
+    const view = packing
     view.bytes = Buffer.concat(values.filter(value => value !== null))
     view.count = values.length
     let at = 0

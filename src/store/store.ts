@@ -6,6 +6,7 @@ import { Readers } from './readers.js'
 import { RecentCommits } from './recent-commits.js'
 import { Snapshot } from './snapshot.js'
 import { type TableLayout, TableStore } from './table.js'
+import { Trail } from './trail.js'
 
 export interface StoreOptions {
   /** Bytes that all tables together may take. */
@@ -33,6 +34,7 @@ export class Store {
   /** The number of the transaction in progress; 0 between transactions. */
   #pending: CommitSeq = 0
   #aborting: CommitSeq = 0
+  readonly #trails = new Set<Trail>()
   #onReleased: () => void = () => undefined
   #onOverfull: () => boolean = () => false
 
@@ -75,6 +77,7 @@ export class Store {
   adopt(table: TableStore): void {
     this.tables.push(table)
     this.#publish()
+    for (const trail of this.#trails) trail.break()
   }
 
   /** Gives the table up; every read of it gets this error from now on. */
@@ -99,6 +102,20 @@ export class Store {
       this.recent.add(xid, changed)
     }
     this.#publish(position)
+    if (this.#trails.size > 0) this.#addToTrails(xid)
+  }
+
+  #addToTrails(xid: number | undefined): void {
+    for (const trail of this.#trails)
+      if (xid === undefined) trail.break()
+      else trail.add(xid, this.snapshot())
+  }
+
+  /** Keeps the visible state readable, and each that becomes visible from now on. To be released soon. */
+  trail(): Trail {
+    const trail: Trail = new Trail(this.snapshot(), () => this.#trails.delete(trail))
+    this.#trails.add(trail)
+    return trail
   }
 
   #publish(position: Lsn = this.#position): void {

@@ -1,6 +1,7 @@
 import type { TupleView } from '../change/change.js'
 import type { CacheError } from '../errors.js'
 import type { Address } from './address.js'
+import type { ToldRow } from './packed-row.js'
 import type { Bounds } from './recency.js'
 
 /** What the store has to know about a table; the rest is its mapping's business. */
@@ -25,6 +26,8 @@ export interface TableLayout {
 export interface WriteObserver {
   /** `old` and `next` are the row's records before and after; NONE where there is no row. */
   wrote(old: Address, next: Address): void
+  /** As `wrote`, of a row that a bounded table does not hold: what the change itself tells of it. */
+  told(old: ToldRow | null, next: ToldRow | null): void
   truncated(): void
   /** The table can't be read any more, for the time being or for good. */
   failed(error: CacheError): void

@@ -126,6 +126,7 @@ export class TableStore {
         this.#freeIfPending(this.#link(record, seq), seq)
         return record
       },
+      observer: () => this.observer,
     })
   }
 

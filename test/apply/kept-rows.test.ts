@@ -55,6 +55,7 @@ function open(where: object, server: Readonly<Record<number, readonly [string | 
     record === NONE ? null : (table.decode(record) as { state: string }).state
   table.observer = {
     wrote: (before, after) => told.push([stateOf(before), stateOf(after)]),
+    told: () => undefined,
     truncated: () => undefined,
     failed: () => undefined,
   } satisfies WriteObserver

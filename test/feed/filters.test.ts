@@ -66,6 +66,7 @@ function valueIn(texts: readonly string[], isLookedUp: boolean): () => RowFilter
       looks++
       return row.kinds[1] === TEXT && texts.includes(textAt(row, 1) ?? '')
     },
+    mayMatch: () => true,
     equality: isLookedUp ? { column: 1, texts } : null,
   })
 }

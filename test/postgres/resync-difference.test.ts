@@ -30,7 +30,7 @@ test('a copy that is kept by changes alone equals its table after streams were l
           expect(copy.get(change.old.id)).toBe(change.old.n)
           copy.delete(change.old.id)
         }
-        if (change.new !== null) copy.set(change.new.id, change.new.n)
+        if (change.new != null) copy.set(change.new.id, change.new.n)
         if (change.last) commits.push(change.lsn)
       }
     }

@@ -208,6 +208,7 @@ class Copy {
       return
     }
     const { old, new: next } = change
+    assert(next !== undefined, 'of a whole table, every row after is known')
     expect(change.kind).toBe(old === null ? 'insert' : next === null ? 'delete' : 'update')
     if (old !== null) {
       assert(old !== undefined, 'of a whole table, every row before is known')
