@@ -10,6 +10,11 @@ import {
   updateKept,
 } from './kept-rows.js'
 
+const INCOMPLETE = 'a row came in of which the stream does not say all.'
+
+/** To read the table once more may do: then a query sees the transaction that brought the row in. */
+export class RowLostError extends DivergedError {}
+
 /** Gives a row as transaction `xid` has left it, in a record; null if it is not to be had and the table was given up. */
 export type AskEntering = (target: AppliedTable, key: Buffer, xid: number) => Promise<Buffer | null>
 
@@ -95,15 +100,15 @@ export class FilteredWrites {
     }
   }
 
-  /** The same while a table that was read anew catches up, under `seq`. @throws {DivergedError} if the row can't be had. */
+  /** The same while a table that was read anew catches up, under `seq`. @throws {RowLostError} if the row can't be had. */
   async enterAnew(applied: AppliedTable, entering: Entering, xid: number, seq: number): Promise<void> {
     const row = await this.#entered(applied, entering.key, xid)
-    if (row === null) throw incomplete(applied.mapping.name)
+    if (row === null) throw new RowLostError(applied.mapping.name, INCOMPLETE)
     this.#admit(applied, entering, row, () => seq)
   }
 
   async #entered(target: AppliedTable, key: Buffer, xid: number): Promise<Buffer | null> {
-    if (this.#ask === undefined) throw incomplete(target.mapping.name)
+    if (this.#ask === undefined) throw new DivergedError(target.mapping.name, INCOMPLETE)
     return this.#ask(target, key, xid)
   }
 
@@ -119,8 +124,4 @@ export class FilteredWrites {
       begun(),
     )
   }
-}
-
-function incomplete(table: string): DivergedError {
-  return new DivergedError(table, 'a row came in of which the stream does not say all.')
 }

@@ -1,5 +1,6 @@
 import type { AppliedTable } from '../apply/binding.js'
 import type { Fault } from '../apply/fault.js'
+import { RowLostError } from '../apply/filtered-writes.js'
 import { loadUnderSnapshot } from '../apply/load.js'
 import { type Lsn, normaliseInsertLsn, parseLsn } from '../change/lsn.js'
 import { SqlSnapshot } from '../change/sql-snapshot.js'
@@ -194,7 +195,9 @@ export class TableReloads {
       await this.#writersGone(mapping, signal)
       const reread = await this.#read(mapping, signal)
       await host.adopt(mapping, reread, signal).catch((error: unknown) => {
-        if (error instanceof DivergedError) throw new EverythingError(mapping.name, error.message)
+        reread.live.table.fail(new DivergedError(mapping.name, 'it was read anew in vain.'))
+        if (error instanceof DivergedError && !(error instanceof RowLostError))
+          throw new EverythingError(mapping.name, error.message)
         throw error
       })
       this.#out.delete(mapping.declaration)

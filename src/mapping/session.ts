@@ -1,6 +1,6 @@
 import type { SetupProblem } from '../errors.js'
 
-/** What of the caller's session decides how values read as text. */
+/** What of the caller's session decides how values read as text, and what operators mean. */
 export interface CallerSession {
   readonly dateStyle: string
   readonly intervalStyle: string
@@ -8,6 +8,8 @@ export interface CallerSession {
   readonly extraFloatDigits: string
   readonly timeZone: string
   readonly lcMonetary: string
+  /** The schemas in its search path that are there and that it may use, quoted: "$user" is another schema to another role. */
+  readonly searchPath: string
 }
 
 /** Run on a client of the caller's pool, its one row is a `CallerSession`. */
@@ -17,7 +19,11 @@ export const CALLER_SESSION_SQL = `select
   current_setting('bytea_output') as "byteaOutput",
   current_setting('extra_float_digits') as "extraFloatDigits",
   current_setting('TimeZone') as "timeZone",
-  current_setting('lc_monetary') as "lcMonetary"`
+  current_setting('lc_monetary') as "lcMonetary",
+  coalesce((
+    select string_agg(quote_ident(schema), ', ' order by place)
+    from unnest(current_schemas(false)) with ordinality as path(schema, place)
+    where schema !~ '^pg_temp_'), '""') as "searchPath"`
 
 /** Under these settings `pg` itself misreads values (it gives null for dates), so there is no answer to be equal to. */
 export function sessionProblems({ dateStyle, byteaOutput }: CallerSession): SetupProblem[] {

@@ -1,10 +1,12 @@
 import type pg from 'pg'
 import { parse as parseConnectionString } from 'pg-connection-string'
 
-/** What of the caller's session shows in the text of values, and so has to be ours as well. */
+/** What of the caller's session shows in the text of values, or in what operators mean, and so has to be ours as well. */
 export interface SessionSettings {
   readonly timeZone: string
   readonly lcMonetary: string
+  /** The schemas in it, quoted. */
+  readonly searchPath: string
 }
 
 /** How the server wants to be reached: a URL, or what `pg.Client` takes. */
@@ -17,7 +19,7 @@ const KEEP_ALIVE_DELAY_MS = 10_000
  * Settings that change what a value's text is, what a query sees, or how long a session lives. They are pinned, so that
  * the stream, the loads and the reads of one row agree whatever the role's or the database's defaults are.
  */
-function pinnedSettings({ timeZone, lcMonetary }: SessionSettings): Record<string, string> {
+function pinnedSettings({ timeZone, lcMonetary, searchPath }: SessionSettings): Record<string, string> {
   return {
     datestyle: 'ISO, MDY',
     intervalstyle: 'postgres',
@@ -25,6 +27,8 @@ function pinnedSettings({ timeZone, lcMonetary }: SessionSettings): Record<strin
     extra_float_digits: '1',
     bytea_output: 'hex',
     lc_monetary: lcMonetary,
+    // It decides which operators a type has, as citext's, and whether the text of a regclass names the schema.
+    search_path: searchPath,
     // Literals in replication commands are quoted by doubling their quotes alone.
     standard_conforming_strings: 'on',
     // In repeatable read, a query that waited for an ALTER TABLE would find the table empty.

@@ -9,6 +9,7 @@ const PREPARE = `
   select current_setting('DateStyle') as "DateStyle", current_setting('IntervalStyle') as "IntervalStyle",
     current_setting('TimeZone') as "TimeZone", current_setting('bytea_output') as "bytea_output",
     current_setting('extra_float_digits') as "extra_float_digits", current_setting('lc_monetary') as "lc_monetary",
+    current_setting('search_path') as "search_path",
     (select count(set_config(name, '0', false)) from pg_settings
       where name in ('idle_session_timeout', 'transaction_timeout')) as lifted`
 
@@ -29,6 +30,7 @@ export async function prepareSession(
     bytea_output: 'hex',
     extra_float_digits: '1',
     lc_monetary: settings.lcMonetary,
+    search_path: settings.searchPath,
   }
   const different = Object.keys(wanted).filter(
     name => found?.[name]?.toLowerCase() !== wanted[name]!.toLowerCase(),

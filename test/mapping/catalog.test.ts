@@ -348,6 +348,7 @@ describe('what does not fit is found on a real server', () => {
       extraFloatDigits: '1',
       timeZone: 'Asia/Kolkata',
       lcMonetary: expect.any(String) as string,
+      searchPath: expect.any(String) as string,
     })
     expect(sessionProblems(rows[0]!).map(({ kind }) => kind)).toEqual(['date-style', 'bytea-output'])
   })

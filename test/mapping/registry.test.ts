@@ -448,6 +448,7 @@ describe("the caller's session", () => {
     extraFloatDigits: '1',
     timeZone: 'UTC',
     lcMonetary: 'C',
+    searchPath: 'public',
   }
   const resolved = (more: Partial<CallerSession>) =>
     resolveMappings([users], catalog([plain]), { ...options, session: { ...session, ...more } })

@@ -225,6 +225,28 @@ describe('a row with a value out of line that comes in', () => {
     expect(cache.health().reconnects).toBe(0)
   })
 
+  test('is never shown as a later transaction has left it', async () => {
+    const { db, cache } = await withShut()
+    const changes = cache.table(FILTERS.by_state).changes()
+    for (let id = 1; id <= 5; id++) {
+      // By the time that the first of the two is asked about, the server has the second one.
+      await db.query(
+        `begin; update by_state set state = 'it''s ' || chr(92) || ' open' where id = ${id}; commit;
+         begin; update by_state set body = 'later' where id = ${id}; commit`,
+      )
+      await expectEqual(db, cache, ['by_state'])
+    }
+    expect(cache.health().reconnects).toBe(0)
+    await db.query(
+      `insert into by_state values (99, 'it''s ' || chr(92) || ' open', 0, true, 'the last one')`,
+    )
+    for await (const change of changes) {
+      if (change.kind !== 'insert') continue
+      if (change.key.id === 99) break
+      expect(change.new?.body, `row ${change.key.id}`).not.toBe('later')
+    }
+  })
+
   test('comes with the stream under REPLICA IDENTITY FULL', async () => {
     const { db, cache, lines } = await withShut()
     await db.query('alter table by_state replica identity full')

@@ -3,7 +3,7 @@ import pg from 'pg'
 import { test } from 'vitest'
 import { clientConfig, startupOptions } from '../../src/wire/config.js'
 
-const settings = { timeZone: 'Asia/Kolkata', lcMonetary: 'C' }
+const settings = { timeZone: 'Asia/Kolkata', lcMonetary: 'C', searchPath: 'public' }
 
 test('the pinned settings come after the caller’s own, so that they win', () => {
   const options = startupOptions('-c datestyle=German -c work_mem=8MB', settings)
@@ -13,8 +13,13 @@ test('the pinned settings come after the caller’s own, so that they win', () =
 })
 
 test('a value is one argument, whatever is in it', () => {
-  const options = startupOptions(undefined, { timeZone: 'a b\\c -c fsync=off', lcMonetary: 'de_DE.UTF-8' })
+  const options = startupOptions(undefined, {
+    timeZone: 'a b\\c -c fsync=off',
+    lcMonetary: 'de_DE.UTF-8',
+    searchPath: '"a b", public',
+  })
   assert.match(options, /-c timezone=a\\ b\\\\c\\ -c\\ fsync=off -c/)
+  assert.match(options, /-c search_path="a\\ b",\\ public -c/)
 })
 
 test('a pool’s URL, and what stands beside it, is how ours connect', () => {

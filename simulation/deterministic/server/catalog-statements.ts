@@ -54,6 +54,7 @@ export const catalogStatements: readonly Statement[] = [
         extraFloatDigits: '1',
         timeZone: 'UTC',
         lcMonetary: 'C',
+        searchPath: 'public',
       }),
     ],
   },
