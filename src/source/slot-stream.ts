@@ -1,13 +1,17 @@
 import type { ChangeBatch, ChangeSink } from '../change/change.js'
 import { formatLsn, lsnFromHalves, type Lsn } from '../change/lsn.js'
 import type { Decoder } from '../decode/decoder.js'
-import { asError, assert } from '../errors.js'
+import { asError, assert, SlotError } from '../errors.js'
 import type { Logger } from '../observe.js'
 import type { ReplicationConnection, Runtime, StreamHandlers } from '../runtime.js'
+import { isServerError } from '../wire/connect-errors.js'
 import { FrameQueue } from '../wire/frames.js'
 import { endLoadTurn } from '../wire/load-turn.js'
 import type { ChangeSource, SourceStart } from './source.js'
 import { Standby } from './standby.js'
+
+/** undefined_object: who looks after the server may drop a slot that nobody uses at any moment, also between our looking at it and streaming. */
+const UNDEFINED_OBJECT = '42704'
 
 /** A slot that is ready to stream, and what its connection has to know of the server. */
 export interface OpenedSlot<Start extends SourceStart> {
@@ -115,10 +119,16 @@ export class SlotStream<B, Start extends SourceStart> implements ChangeSource<B>
       },
     }
     const from = formatLsn(this.start.lsn)
-    await this.#replication.start(
-      `START_REPLICATION SLOT "${this.#slot}" LOGICAL ${from} (${this.#decoder.startOptions()})`,
-      handlers,
-    )
+    try {
+      await this.#replication.start(
+        `START_REPLICATION SLOT "${this.#slot}" LOGICAL ${from} (${this.#decoder.startOptions()})`,
+        handlers,
+      )
+    } catch (error) {
+      if (!isServerError(error) || error.code !== UNDEFINED_OBJECT) throw error
+      const problem = 'it was dropped before it could be streamed from. The cache loads anew by itself.'
+      throw new SlotError(this.#slot, problem, true, { cause: error })
+    }
     if (!this.#isClosed && this.#end === undefined) this.#standby.run()
     this.#logger.debug(`Streaming from slot "${this.#slot}" at ${from}.`)
   }
