@@ -5,8 +5,17 @@ import type { DecoderName } from '../src/decode/index.js'
 import { type Major, type PostgresOptions, serverFor, startPostgres } from '../test/support/postgres.js'
 import { decoderNames, notCarriedBy, oddities, type Oddity } from './decoders.js'
 import { deterministicBreaks } from './deterministic/breaks.js'
-import { failureText, runDeterministic } from './deterministic/scenario.js'
+import { printReport, UsageError, wholeNumber } from './command-line.js'
 import { scenarios, scriptedScenarios } from './scenarios.js'
+import {
+  readScripted,
+  runAll,
+  runScripted,
+  scriptedOptions,
+  scriptedHelp,
+  type AllCommand,
+  type ScriptedCommand,
+} from './scripted-command.js'
 
 const MAJORS: readonly number[] = [14, 15, 16, 17, 18]
 
@@ -15,16 +24,11 @@ const help = `Usage: npm run simulate -- [options]
   --scenario NAME   ${Object.entries(scenarios)
     .map(([name, { summary }]) => `${name.padEnd(8)} ${summary}`)
     .join('\n                    ')}
-                    Without a server, and the same event for event for the same seed:
-                    ${Object.entries(scriptedScenarios)
-                      .map(([name, { summary }]) => `${name.padEnd(13)} ${summary}`)
-                      .join('\n                    ')}
+${scriptedHelp}
   --seed N          decides everything that is random; printed, so that a run can be repeated
   --steps N         ${Object.entries(scenarios)
     .map(([name, { unit, defaultSteps }]) => `${name}: ${unit} (${defaultSteps})`)
     .join(', ')}
-  --histories N     of the scenarios without a server, for each decoder (${scriptedScenarios['deterministic']!.defaultSteps})
-  --from N          begins with history N of the seed
   --decoder NAME    ${decoderNames.join(', ')} (pgoutput); without a server also all
   --portable        the same history for every decoder: without ${oddities.join(', ')}.
                     Then changesHash is the same too. Otherwise, only what the decoder itself can't carry is left out
@@ -52,27 +56,14 @@ interface Command {
   readonly json: boolean
 }
 
-/** What is asked of a scenario without a server. */
-interface ScriptedCommand {
-  readonly kind: 'scripted'
-  readonly scenario: string
-  readonly seed: number
-  readonly histories: number
-  readonly from: number
-  readonly decoders: readonly DecoderName[]
-  readonly broken: string | undefined
-  readonly json: boolean
-}
-
-function readCommand(args: readonly string[]): Command | ScriptedCommand | 'help' | 'breaks' {
+function readCommand(args: readonly string[]): Command | ScriptedCommand | AllCommand | 'help' | 'breaks' {
   const { values } = parseArgs({
     args: [...args],
     options: {
       scenario: { type: 'string', default: 'history' },
       seed: { type: 'string' },
       steps: { type: 'string' },
-      histories: { type: 'string' },
-      from: { type: 'string' },
+      ...scriptedOptions,
       decoder: { type: 'string', default: 'pgoutput' },
       portable: { type: 'boolean', default: false },
       major: { type: 'string' },
@@ -85,30 +76,12 @@ function readCommand(args: readonly string[]): Command | ScriptedCommand | 'help
   if (values.break === 'list') return 'breaks'
   const { scenario, decoder, portable, break: broken, json } = values
   const seed = values.seed === undefined ? randomInt(2 ** 32) : wholeNumber('--seed', values.seed)
-  const scripted = scriptedScenarios[scenario]
-  if (scripted !== undefined) {
-    if (decoder !== 'all' && !isDecoder(decoder))
-      throw new UsageError(`--decoder is one of ${decoderNames.join(', ')}, all.`)
-    if (broken !== undefined && !Object.hasOwn(deterministicBreaks, broken))
-      throw new UsageError(
-        `--break is one of ${Object.keys(deterministicBreaks).join(', ')} for this scenario.`,
-      )
-    const histories = values.histories ?? values.steps
-    return {
-      kind: 'scripted',
-      scenario,
-      seed,
-      histories: histories === undefined ? scripted.defaultSteps : wholeNumber('--histories', histories),
-      from: values.from === undefined ? 0 : wholeNumber('--from', values.from),
-      decoders: decoder === 'all' ? decoderNames : [decoder],
-      broken,
-      json,
-    }
-  }
+  const scripted = readScripted({ ...values, seed })
+  if (scripted !== undefined) return scripted
   const known = scenarios[scenario]
   if (known === undefined)
     throw new UsageError(
-      `--scenario is one of ${[...Object.keys(scenarios), ...Object.keys(scriptedScenarios)].join(', ')}.`,
+      `--scenario is one of ${[...Object.keys(scenarios), ...Object.keys(scriptedScenarios), 'all'].join(', ')}.`,
     )
   if (!isDecoder(decoder)) throw new UsageError(`--decoder is one of ${decoderNames.join(', ')}.`)
   if (broken !== undefined && known.breaks?.includes(broken) !== true)
@@ -134,14 +107,6 @@ function serverOf(decoder: DecoderName, given: string | undefined): Command['ser
   if (server.withDecoders && major !== server.major)
     throw new UsageError(`${decoder} is to be had for Postgres ${server.major} only.`)
   return { ...server, major: major as Major }
-}
-
-class UsageError extends Error {}
-
-function wholeNumber(option: string, text: string): number {
-  const number = Number(text)
-  if (/^\d+$/.test(text) && number < 2 ** 32) return number
-  throw new UsageError(`${option} is a whole number below 2^32.`)
 }
 
 function isDecoder(text: string): text is DecoderName {
@@ -175,55 +140,16 @@ async function run(command: Command): Promise<void> {
     console.error(`MISMATCH with seed ${seed}. ${failure}\nTo see it again: npm run simulate -- ${again}`)
     process.exitCode = 1
   }
-  const seconds = ((performance.now() - startedAt) / 1000).toFixed(1)
-  const counts = Object.entries(report).map(([name, value]) => `${name} ${textOf(value)}`)
-  console.log(`${failure === undefined ? 'Equal' : 'NOT equal'} after ${seconds} s: ${counts.join(', ')}`)
-  if (json) console.log(JSON.stringify(report))
-}
-
-/** Everything but the cache is a script: no server is started. */
-async function runScripted({
-  scenario,
-  seed,
-  histories,
-  from,
-  decoders,
-  broken,
-  json,
-}: ScriptedCommand): Promise<void> {
-  const { mode } = scriptedScenarios[scenario]!
-  console.log(`${decoders.join(', ')}, ${scenario}: ${histories} histories each, seed ${seed}`)
-  const startedAt = performance.now()
-  const { report, failure } = await runDeterministic({
-    seed,
-    histories,
-    from,
-    decoders,
-    mode,
-    broken,
-    onProgress: line => console.log(`  ${line}`),
-  })
-  if (failure !== undefined) {
-    console.error(`MISMATCH with seed ${seed}, ${failure.decoder}. ${failureText(failure, seed, mode)}`)
-    process.exitCode = 1
-  }
-  const seconds = ((performance.now() - startedAt) / 1000).toFixed(1)
-  const counts = Object.entries(report).map(([name, value]) => `${name} ${textOf(value)}`)
-  console.log(`${failure === undefined ? 'Equal' : 'NOT equal'} after ${seconds} s: ${counts.join(', ')}`)
-  if (json) console.log(JSON.stringify(report))
-}
-
-function textOf(value: unknown): string {
-  if (Array.isArray(value)) return value.length === 0 ? 'nothing' : value.join(' and ')
-  return typeof value === 'object' ? JSON.stringify(value) : String(value)
+  printReport(report, failure === undefined, startedAt, json)
 }
 
 try {
   const command = readCommand(process.argv.slice(2))
   if (command === 'help') console.log(help)
   else if (command === 'breaks') console.log(Object.keys(deterministicBreaks).join('\n'))
-  else if ('kind' in command) await runScripted(command)
-  else await run(command)
+  else if (!('kind' in command)) await run(command)
+  else if (command.kind === 'all') await runAll(command)
+  else await runScripted(command)
 } catch (error) {
   if (!isUsageError(error)) throw error
   console.error(`${error.message}\n\n${help}`)

@@ -45,6 +45,8 @@ export interface Scenario {
   readonly isOdd: boolean
   /** What the server has to be set to. */
   readonly settings?: Readonly<Record<string, string>>
+  /** How many steps it has when it takes its turn with all others; without it, it has none. */
+  readonly nightlySteps?: number
   /** What can be broken on purpose, to see that it is found. */
   readonly breaks?: readonly string[]
   run(options: ScenarioOptions): Promise<ScenarioOutcome>
@@ -71,6 +73,13 @@ export const scriptedScenarios: Readonly<Record<string, ScriptedScenario>> = {
     defaultSteps: 100,
     mode: 'every frame',
   },
+  volume: {
+    summary:
+      'the same in transactions of thousands of changes, with fewer faults: many writes in little time',
+    unit: 'histories',
+    defaultSteps: 20,
+    mode: 'volume',
+  },
 }
 
 export const scenarios: Readonly<Record<string, Scenario>> = {
@@ -78,6 +87,7 @@ export const scenarios: Readonly<Record<string, Scenario>> = {
     summary: 'random transactions of several writers; model, SELECT and cache must agree',
     unit: 'transactions',
     defaultSteps: 2000,
+    nightlySteps: 300,
     isOdd: true,
     run: runHistory,
   },
@@ -85,6 +95,7 @@ export const scenarios: Readonly<Record<string, Scenario>> = {
     summary: 'the same, while connections, server, slot and publication fail in all ways',
     unit: 'transactions',
     defaultSteps: 500,
+    nightlySteps: 40,
     isOdd: true,
     run: runFaults,
   },
@@ -92,6 +103,7 @@ export const scenarios: Readonly<Record<string, Scenario>> = {
     summary: 'eight writers move money; its four sums must be equal in every snapshot',
     unit: 'snapshots',
     defaultSteps: 2000,
+    nightlySteps: 300,
     isOdd: false,
     async run({ databaseUrl, seed, steps, decoder }) {
       const { firstDisagreement, ...report } = await runTpcb({ databaseUrl, seed, snapshots: steps, decoder })
@@ -118,6 +130,7 @@ export const scenarios: Readonly<Record<string, Scenario>> = {
     summary: 'rows come and leave all the time; each answer must have been true at its commit',
     unit: 'reads',
     defaultSteps: 200_000,
+    nightlySteps: 20_000,
     isOdd: false,
     breaks: Object.keys(breaks),
     async run({ databaseUrl, seed, steps, decoder, broken }) {
@@ -133,6 +146,7 @@ export const scenarios: Readonly<Record<string, Scenario>> = {
       'memory is compared with PostgreSQL while it is written, in transactions of all sizes; nothing may be found',
     unit: 'changes',
     defaultSteps: 1_000_000,
+    nightlySteps: 50_000,
     isOdd: false,
     breaks: ['corrupt'],
     async run({ databaseUrl, seed, steps, decoder, broken }) {
@@ -159,6 +173,7 @@ export const scenarios: Readonly<Record<string, Scenario>> = {
       'random tables and queries, with snapshots open and commits coming; memory and PostgreSQL must agree',
     unit: 'queries',
     defaultSteps: 100_000,
+    nightlySteps: 3000,
     isOdd: false,
     async run({ databaseUrl, seed, steps, decoder }) {
       const { report, firstDifference } = await runQueries({ databaseUrl, seed, queries: steps, decoder })

@@ -158,7 +158,11 @@ export const deterministicBreaks: Readonly<Record<string, Break>> = {
   'positions-not-awaited': {
     apply: () => replace(PositionWaiters.prototype, 'wait', () => () => Promise.resolve()),
   },
-  // The same for fills: the commit log from the miss on, none at all, no wait for what the query saw, positions instead of ids.
+  // Who waits for a position waits for ever: nothing that is shown is wrong, but memory never becomes fresh.
+  'positions-never-reached': {
+    apply: () => replace(PositionWaiters.prototype, 'wait', () => () => new Promise(() => undefined)),
+  },
+  // Of fills: the commit log from the miss on, none at all, no wait for what the query saw, positions instead of ids.
   'fill-log-from-miss': { fillRules: { ...FILL_RULES, logFrom: 'miss' } },
   'fill-without-log': { fillRules: { ...FILL_RULES, merge: false } },
   'fill-without-wait': { fillRules: { ...FILL_RULES, wait: false } },

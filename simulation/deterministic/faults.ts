@@ -66,6 +66,8 @@ export class Faults {
   readonly #random: Random
   readonly #enabled: ReadonlySet<FaultName>
   #isActive = true
+  /** Told of each that strikes. */
+  onStruck: (name: FaultName) => void = () => undefined
 
   constructor(random: Random, enabled: Iterable<FaultName>) {
     this.#random = random
@@ -86,6 +88,7 @@ export class Faults {
 
   count(name: FaultName): void {
     this.counts[name] = (this.counts[name] ?? 0) + 1
+    this.onStruck(name)
   }
 
   /** @throws what the server answers instead. */

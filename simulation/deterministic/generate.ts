@@ -1,8 +1,10 @@
 import type { Random } from '../random.js'
+import type { Operation, Pair } from './pairs.js'
 import {
   accounts,
   bank,
   cash,
+  events,
   EXTERNAL_LENGTH,
   foreign,
   items,
@@ -27,6 +29,10 @@ export interface Mix {
   readonly pauseMs: number
   /** Of a giant transaction. */
   readonly giantSteps: number
+  /** How many transactions are giant, if there are such. */
+  readonly giantChance: number
+  /** What the run is to have much of. */
+  readonly favours: Pair
 }
 
 /** What a run may have or not have. */
@@ -62,6 +68,38 @@ const WEIGHTS = {
   empty: 2,
 }
 
+/** What an operation needs. */
+const FEATURE_OF: Readonly<Partial<Record<Operation, Feature>>> = {
+  'update beside an out-of-line value': 'toast',
+  'key change': 'key changes',
+  delete: 'deletes',
+  truncate: 'truncate',
+  'swap of keys': 'swaps',
+  'rollback to a savepoint': 'savepoints',
+  'two-phase commit': 'two-phase',
+  'asynchronous commit': 'asynchronous commits',
+  'giant transaction': 'giant transactions',
+  'logical message': 'messages',
+  'empty transaction': 'empty transactions',
+}
+
+/** What a run that favours this has to have. */
+export function needsOf({ operation, identity, residency }: Pair): {
+  readonly feature: Feature | undefined
+  readonly tables: readonly TableSpec[]
+} {
+  const tables = operation === 'transfer' ? [cash, bank] : []
+  if (identity === 'full' || residency === 'bounded')
+    tables.push(
+      ...[lines, items, events].filter(
+        each =>
+          (identity ?? each.identity) === each.identity &&
+          (residency === undefined || (residency === 'bounded') === (each.maxRows !== null)),
+      ),
+    )
+  return { feature: operation && FEATURE_OF[operation], tables }
+}
+
 /** A history from random numbers: the same for the same numbers. */
 export function generate(random: Random, mix: Mix): Script {
   const writers = Array.from({ length: mix.writers }, () => {
@@ -69,13 +107,23 @@ export function generate(random: Random, mix: Mix): Script {
     return Array.from({ length: count }, () => transaction(random, mix))
   })
   // Whatever chance has left out, every history has.
-  writers[0]!.push(...essentials(random, mix))
+  writers[0]!.push(...essentials(random, mix, 0))
   return { writers }
+}
+
+/** Of steps and transactions, so many are what the run favours. */
+const FAVOURED = 0.3
+
+function favours(random: Random, { favours: { operation } }: Mix, one: Operation): boolean {
+  return operation === one && random.chance(FAVOURED)
 }
 
 function transaction(random: Random, mix: Mix): ScriptTransaction {
   const has = (feature: Feature): boolean => mix.features.has(feature)
-  const isGiant = has('giant transactions') && random.chance(0.03)
+  const isGiant =
+    (has('giant transactions') && random.chance(mix.giantChance)) || favours(random, mix, 'giant transaction')
+  if (favours(random, mix, 'empty transaction'))
+    return { ...ended(random, mix, [{ kind: 'empty' }], isGiant), end: 'commit' }
   const count = isGiant ? mix.giantSteps : random.between(1, mix.stepsMax)
   const steps: Step[] = []
   let open = 0
@@ -90,13 +138,22 @@ function transaction(random: Random, mix: Mix): ScriptTransaction {
       open--
     }
   }
+  if (favours(random, mix, 'rollback to a savepoint'))
+    steps.push({ kind: 'savepoint' }, step(random, mix), { kind: 'rollback to' }, step(random, mix))
+  return ended(random, mix, steps, isGiant)
+}
+
+function ended(random: Random, mix: Mix, steps: Step[], isGiant: boolean): ScriptTransaction {
+  const has = (feature: Feature): boolean => mix.features.has(feature)
   // TRUNCATE does not go together with a prepared transaction here: it would lock everybody out for too long.
   const mayPrepare = has('two-phase') && !steps.some(({ kind }) => kind === 'truncate')
+  const end = ending(random, has('rollbacks'), mayPrepare)
   return {
     afterMs: random.below(mix.pauseMs * 1000) / 1000,
     steps,
-    end: ending(random, has('rollbacks'), mayPrepare),
-    isSynchronous: !(has('asynchronous commits') && random.chance(0.3)),
+    end: mayPrepare && favours(random, mix, 'two-phase commit') ? 'prepare and commit' : end,
+    isSynchronous:
+      !(has('asynchronous commits') && random.chance(0.3)) && !favours(random, mix, 'asynchronous commit'),
     stepMs: isGiant ? 0 : random.below(3) / 4,
     limboMs: has('limbo') ? random.pick([0, 0, 0.2, 3, 40]) : random.below(3) / 10,
   }
@@ -112,8 +169,10 @@ function ending(random: Random, rollsBack: boolean, prepares: boolean): ScriptTr
 /** Kinds that a run does not have become updates. */
 function step(random: Random, mix: Mix): Step {
   const { features } = mix
-  const kind = random.weighted(WEIGHTS)
-  const table = features.has('foreign tables') && random.chance(0.05) ? foreign : random.pick(plain(mix))
+  const { operation } = mix.favours
+  const wanted = operation === undefined ? undefined : STEP_OF[operation]
+  const kind = wanted !== undefined && random.chance(FAVOURED) ? wanted : random.weighted(WEIGHTS)
+  const table = features.has('foreign tables') && random.chance(0.05) ? foreign : someTable(random, mix)
   if (kind === 'insert') return insert(random, mix, table)
   if (kind === 'delete' && features.has('deletes')) return { kind, table, key: someKey(random, mix, table) }
   if (kind === 'rekey' && features.has('key changes')) return rekey(random, mix, table)
@@ -124,6 +183,31 @@ function step(random: Random, mix: Mix): Step {
   if (kind === 'message' && features.has('messages')) return { kind }
   if (kind === 'empty' && features.has('empty transactions')) return { kind }
   return update(random, mix, table)
+}
+
+/** The step that is an operation. */
+const STEP_OF: Readonly<Partial<Record<Operation, keyof typeof WEIGHTS>>> = {
+  insert: 'insert',
+  update: 'update',
+  'update beside an out-of-line value': 'update',
+  'key change': 'rekey',
+  delete: 'delete',
+  truncate: 'truncate',
+  'swap of keys': 'swap',
+  transfer: 'transfer',
+  'logical message': 'message',
+}
+
+function someTable(random: Random, mix: Mix): TableSpec {
+  const { identity, residency } = mix.favours
+  const tables = plain(mix)
+  if (identity === undefined && residency === undefined) return random.pick(tables)
+  const favoured = tables.filter(
+    table =>
+      (identity ?? table.identity) === table.identity &&
+      (residency === undefined || (residency === 'bounded') === (table.maxRows !== null)),
+  )
+  return random.pick(favoured.length > 0 && random.chance(0.6) ? favoured : tables)
 }
 
 /** Those whose rows come and go. */
@@ -216,28 +300,37 @@ function textOf(random: Random, { features }: Mix, { columns }: TableSpec, at: n
   }
 }
 
-/** On keys of its own: a row with an out-of-line value that is updated, moved and left alone, and a TRUNCATE. */
-function essentials(random: Random, mix: Mix): ScriptTransaction[] {
-  const table = plain(mix).find(({ name }) => name !== items.name) ?? accounts
+/** Keys of rows that nobody else writes. */
+const ESSENTIAL_KEY = 70_001
+/** Updates of one transaction that only makes a history longer. */
+const PADDING_MAX = 20
+
+/**
+ * On keys of its own: a row with an out-of-line value that is updated, moved and left alone, and a TRUNCATE; then `frames` more changes. What
+ * has been lost on the way is done once more, in another round, on other keys.
+ */
+export function essentials(random: Random, mix: Mix, round: number, frames = 0): ScriptTransaction[] {
+  const table = accounts
   const at = table.columns.findIndex(({ external }) => external)
   const base: (string | null)[] = [...rowOf(random, mix, table)]
   base[at] = `essential ${'y'.repeat(EXTERNAL_LENGTH)}`
   const keyed = (number: number): (string | null)[] =>
-    base.map((text, column) =>
-      table.key.includes(column)
-        ? table.columns[column]!.type === 'text'
-          ? `k${number}`
-          : String(number)
-        : text,
-    )
-  const other = table.columns.findIndex((column, column_) => !table.key.includes(column_) && !column.external)
-  const [one, two] = [keyed(70_001), keyed(70_002)]
+    base.map((text, column) => (table.key.includes(column) ? String(number) : text))
+  const other = table.columns.findIndex((column, i) => !table.key.includes(i) && !column.external)
+  const [one, two] = [keyed(ESSENTIAL_KEY + 2 * round), keyed(ESSENTIAL_KEY + 2 * round + 1)]
   const rekeyed = Object.fromEntries(table.key.map(column => [column, two[column]!]))
+  const touch = (row: Texts, text: string | null): Step => ({
+    kind: 'update',
+    table,
+    key: keyOf(table, row),
+    set: { [other]: text },
+  })
+  const truncates = mix.features.has('truncate')
   const steps: Step[][] = [
     [{ kind: 'insert', table, texts: one }],
-    [{ kind: 'update', table, key: keyOf(table, one), set: { [other]: null } }],
+    [touch(one, null)],
     [{ kind: 'update', table, key: keyOf(table, one), set: rekeyed }],
-    ...(mix.features.has('truncate')
+    ...(truncates
       ? [
           [
             { kind: 'truncate' as const, table },
@@ -246,6 +339,10 @@ function essentials(random: Random, mix: Mix): ScriptTransaction[] {
         ]
       : []),
   ]
+  for (let left = frames; left > 0; left -= PADDING_MAX)
+    steps.push(
+      Array.from({ length: Math.min(left, PADDING_MAX) }, (_, i) => touch(two, `padding ${left - i}`)),
+    )
   return steps.map(each => ({
     afterMs: random.below(mix.pauseMs),
     steps: each,
@@ -262,5 +359,6 @@ export function tablesFor(random: Random): TableSpec[] {
   if (random.chance(0.7)) chosen.push(lines)
   if (random.chance(0.7)) chosen.push(cash, bank)
   if (random.chance(0.6)) chosen.push(items)
+  if (random.chance(0.4)) chosen.push(events)
   return chosen
 }

@@ -1,24 +1,27 @@
+import { inspect } from 'node:util'
 import pg from 'pg'
 import { type Cache, openCache } from '../../src/index.js'
 import { type DecoderName, decoders } from '../../src/decode/index.js'
 import { FILL_RULES_OPTION } from '../../src/cache/options.js'
 import { Random } from '../random.js'
 import type { Break } from './breaks.js'
-import { Coverage } from './coverage.js'
+import { Coverage, FRAMES_MIN } from './coverage.js'
 import { Director } from './director.js'
+import { Exposure } from './exposure.js'
 import { type FaultName, Faults, type TimedFault } from './faults.js'
-import { balanceRows, type Mix, rowOf } from './generate.js'
-import { isRefusal, MismatchError, Oracle, placeOf } from './oracle.js'
+import { BALANCE, writeFirstRows } from './first-rows.js'
+import { balanceRows, essentials, type Mix } from './generate.js'
+import { isRefusal, LivenessError, MismatchError, Oracle, placeOf } from './oracle.js'
+import type { Pairs } from './pairs.js'
 import { Reader } from './readers.js'
 import { Scheduler } from './scheduler.js'
-import { bank, cash, type Declaration, declarationOf, type TableSpec } from './schema.js'
+import { type Declaration, declarationOf } from './schema.js'
 import type { Script, WriterScript } from './script.js'
 import { Cutter } from './server/cutter.js'
 import type { Position } from './server/log.js'
 import { PostgresModel } from './server/model.js'
 import type { Latency } from './server/network.js'
 import { ScriptedServer } from './server/server.js'
-import { WriterSession } from './server/writes.js'
 import { Trace } from './trace.js'
 import { Writer } from './writers.js'
 
@@ -44,6 +47,8 @@ export interface HistoryOptions {
   readonly lookMs: number
   /** How many notes of what happened are kept. */
   readonly traceLines?: number
+  /** A part of a history: it need not have what every whole one has. */
+  readonly isPart?: boolean
   /** What is taken away, to see that it is missed. */
   readonly broken?: Break | undefined
 }
@@ -52,6 +57,7 @@ export interface HistoryResult {
   readonly hash: string
   readonly failure: Error | undefined
   readonly coverage: Coverage
+  readonly pairs: Pairs
   readonly faults: Readonly<Record<string, number>>
   readonly refused: Readonly<Record<string, number>>
   readonly answered: number
@@ -62,7 +68,6 @@ export interface HistoryResult {
   readonly lines: readonly string[]
 }
 
-const BALANCE = 1000
 /** With all faults on, in virtual time. */
 const TURMOIL_MS = 3_600_000
 /** Once the faults have stopped, memory has to be fresh and equal within this. */
@@ -73,6 +78,14 @@ const CALM_HALF_OPEN_MS = 900_000
 const REST_MS = 5_000
 /** By then at the latest a probe has come. */
 const FRESH_MS = 2_000
+/** Before the faults stop, and after, what the history still lacks is tried so often. */
+const ROUNDS_IN_TURMOIL_MAX = 3
+const ROUNDS_IN_CALM_MAX = 12
+/** Of the random numbers of the first of these rounds. */
+const ESSENTIALS_SALT = 100
+const EVENTS_BETWEEN_LOOKS = 8
+/** Characters of the cache's health that a failure shows. */
+const HEALTH_SHOWN = 800
 /** Attempts to open the cache. */
 const OPENINGS_MAX = 50
 
@@ -81,9 +94,13 @@ export async function runHistory(options: HistoryOptions): Promise<HistoryResult
   // What has to be read from disk is read before: nothing real may happen in between.
   await decoders[options.decoder].load()
   const restore = options.broken?.apply?.()
+  const { stackTraceLimit } = Error
+  // Refusals come by the thousand, and nobody looks where they were made, until a failure is looked at closely.
+  if (options.traceLines === undefined) Error.stackTraceLimit = 0
   try {
     return await new History(options).run()
   } finally {
+    Error.stackTraceLimit = stackTraceLimit
     restore?.()
   }
 }
@@ -98,6 +115,8 @@ class History {
   readonly #model: PostgresModel
   readonly #server: ScriptedServer
   readonly #cutter: Cutter
+  readonly #exposure: Exposure
+  #rounds = 0
   #failure: Error | undefined
   #loads = 0
   #reader: Reader | undefined
@@ -113,6 +132,8 @@ class History {
     this.#cutter = new Cutter(options.cutsEveryFrame)
     const { clock } = this.#scheduler
     this.#model = new PostgresModel({ random: this.#random.fork(3), major, wallMs: () => clock.wallMs() })
+    this.#exposure = new Exposure(options.decoder, this.#coverage, this.#model)
+    this.#faults.onStruck = fault => this.#exposure.struck(fault)
     this.#server = new ScriptedServer({
       scheduler: this.#scheduler,
       random: this.#random.fork(4),
@@ -129,7 +150,8 @@ class History {
   }
 
   async run(): Promise<HistoryResult> {
-    this.#firstRows()
+    const { mix } = this.#options
+    writeFirstRows(this.#model, this.#random.fork(7), mix)
     const pool = new pg.Pool()
     try {
       await this.#live(pool)
@@ -141,6 +163,7 @@ class History {
       hash,
       failure: this.#failure ?? this.#server.failure ?? undefined,
       coverage: this.#coverage,
+      pairs: this.#exposure.pairs,
       faults: this.#faults.counts,
       refused: this.#reader?.refused ?? {},
       answered: this.#reader?.answered ?? 0,
@@ -175,15 +198,20 @@ class History {
           isUp: () => this.#server.down === null,
           standbyMissing: () => this.#director?.isStandbyMissing ?? false,
           onAcknowledged: commit => oracle.acknowledged(commit),
+          onCommitted: transaction => {
+            this.#exposure.committed(transaction)
+            oracle.committed(transaction.changes)
+          },
         },
         each,
       )
     // One writes while everything is loaded; the others' commits are the stream's.
-    const [first, ...others] = script.writers
+    const [first = [], ...others] = script.writers
     const writers = others.slice(0, 1).map(writerOf)
     const cache = await this.#opened(pool, [...declarations.values()])
     if (cache === null) return
-    writers.push(writerOf(first!), ...others.slice(1).map(writerOf))
+    this.#exposure.shown = () => placeOf(cache.position)
+    writers.push(writerOf(first), ...others.slice(1).map(writerOf))
     const reader = new Reader({
       cache,
       scheduler,
@@ -215,35 +243,77 @@ class History {
     await scheduler.run(() => this.#isOver || areDone(), scheduler.nowMs + TURMOIL_MS)
     // Cut after cut, memory comes one frame further; among all other faults it need not come to rest.
     const restMs = this.#options.cutsEveryFrame ? TURMOIL_MS : REST_MS
-    await scheduler.run(() => this.#isOver || isCaughtUp(), scheduler.nowMs + restMs)
-    await this.#calm(
-      cache,
-      reader,
-      oracle,
-      () => areDone() && isCaughtUp() && isHealthy(cache, this.#options.maxStalenessMs),
-    )
+    const rest = (): Promise<boolean> =>
+      scheduler.run(() => this.#isOver || (areDone() && isCaughtUp()), scheduler.nowMs + restMs)
+    await rest()
+    const writeMore = (): void => void writers.push(writerOf(this.#essentials()))
+    for (let round = 0; round < ROUNDS_IN_TURMOIL_MAX && this.#isLacking; round++) {
+      writeMore()
+      await rest()
+    }
+    const isFresh = (): boolean =>
+      this.#server.down === null &&
+      areDone() &&
+      isCaughtUp() &&
+      isHealthy(cache, this.#options.maxStalenessMs)
+    await this.#calm(cache, isFresh)
+    for (let round = 0; round < ROUNDS_IN_CALM_MAX && this.#isLacking; round++) {
+      writeMore()
+      await this.#untilFresh(cache, isFresh, CALM_MS)
+    }
+    if (this.#isLacking) throw new Error(`The history has not streamed ${this.#lacks.join(', ')}.`)
+    await this.#compare(cache, reader, oracle, isFresh)
     await this.#close(cache)
   }
 
+  /** What every history has to stream, and this one has not. */
+  get #lacks(): readonly string[] {
+    return this.#coverage.lacks({ truncates: this.#options.mix.features.has('truncate') })
+  }
+
+  get #isLacking(): boolean {
+    return this.#options.isPart !== true && !this.#isOver && this.#lacks.length > 0
+  }
+
+  /** What was lost in crashes and loads, once more. */
+  #essentials(): WriterScript {
+    const random = this.#random.fork(ESSENTIALS_SALT + this.#rounds)
+    const frames = Math.max(0, FRAMES_MIN - this.#coverage.distinctFrames)
+    return essentials(random, this.#options.mix, ++this.#rounds, frames)
+  }
+
   /** The faults have stopped: memory has to become equal and fresh, and soon. */
-  async #calm(cache: Cache, reader: Reader, oracle: Oracle, isFresh: () => boolean): Promise<void> {
-    const scheduler = this.#scheduler
+  async #calm(cache: Cache, isFresh: () => boolean): Promise<void> {
     this.#faults.stop()
     this.#director?.stop()
     this.#cutter.stop()
-    const calmMs = this.#faults.counts['session half-open'] === undefined ? CALM_MS : CALM_HALF_OPEN_MS
-    const isCalm = await scheduler.run(() => this.#isOver || isFresh(), scheduler.nowMs + calmMs)
-    if (this.#isOver) return
-    if (!isCalm)
-      throw new MismatchError(
-        `${calmMs} ms after the last fault, memory is still not fresh: ${JSON.stringify(cache.health(), null, 1).slice(0, 600)}`,
-      )
+    await this.#untilFresh(cache, isFresh, this.#calmMs)
+  }
+
+  get #calmMs(): number {
+    return this.#faults.counts['session half-open'] === undefined ? CALM_MS : CALM_HALF_OPEN_MS
+  }
+
+  async #untilFresh(cache: Cache, isFresh: () => boolean, withinMs: number): Promise<void> {
+    const scheduler = this.#scheduler
+    const isCalm = await scheduler.run(() => this.#isOver || isFresh(), scheduler.nowMs + withinMs)
+    if (this.#isOver || isCalm) return
+    throw new LivenessError(
+      `${withinMs} ms after the last fault, memory is still not fresh: ${inspect(cache.health(), { depth: 3 }).slice(0, HEALTH_SHOWN)}`,
+    )
+  }
+
+  /** At the end, all that memory has is held against what is true. */
+  async #compare(cache: Cache, reader: Reader, oracle: Oracle, isFresh: () => boolean): Promise<void> {
     reader.stop()
-    await scheduler.run(() => this.#isOver || (reader.isIdle && isFresh()), scheduler.nowMs + CALM_MS)
+    const scheduler = this.#scheduler
+    await scheduler.run(() => this.#isOver || (reader.isIdle && isFresh()), scheduler.nowMs + this.#calmMs)
     if (this.#isOver) return
+    if (!reader.isIdle) throw new LivenessError('A read does not come to an end.')
     const place = oracle.place(cache)
     for (const spec of this.#options.mix.tables)
       if (spec.maxRows === null) oracle.checkTable(spec, cache, place)
+      else oracle.checkKnown(spec, cache, place)
   }
 
   async #close(cache: Cache): Promise<void> {
@@ -252,7 +322,7 @@ class History {
       isClosed = true
     })
     await this.#scheduler.run(() => isClosed, this.#scheduler.nowMs + CALM_MS)
-    if (!isClosed) throw new MismatchError('close() does not come to an end.')
+    if (!isClosed) throw new LivenessError('close() does not come to an end.')
     await closing
     if (!this.#isOver) this.#checkLeftovers('close()')
   }
@@ -314,7 +384,7 @@ class History {
       })
     const scheduler = this.#scheduler
     const isOpen = await scheduler.run(() => ended.isSettled || this.#isOver, scheduler.nowMs + TURMOIL_MS)
-    if (!isOpen) throw new MismatchError('openCache() does not come to an end.')
+    if (!isOpen) throw new LivenessError('openCache() does not come to an end.')
     return ended
   }
 
@@ -324,8 +394,9 @@ class History {
     this.#trace.text(message)
   }
 
-  /** How far the newest commit is: what is visible has all of it. */
+  /** How far the newest commit is: what is visible has all of it. It is asked for after each event, and looked at now and then. */
   #isCaughtUp(cache: Cache, oracle: Oracle): boolean {
+    if (this.#scheduler.events % EVENTS_BETWEEN_LOOKS !== 0) return false
     const { timeline, lsn } = oracle.place(cache)
     return timeline === this.#model.timeline && lsn >= this.#model.truth.newest
   }
@@ -333,25 +404,6 @@ class History {
   get #balance(): number {
     return 2 * balanceRows(this.#options.mix) * BALANCE
   }
-
-  /** What is there before anybody looks. */
-  #firstRows(): void {
-    const { mix } = this.#options
-    const random = this.#random.fork(7)
-    const session = new WriterSession(this.#model)
-    for (const spec of mix.tables)
-      for (const texts of firstRowsOf(random, mix, spec)) session.insert(spec, texts)
-    const transaction = session.release()!
-    this.#model.commit(transaction)
-    this.#model.flush()
-    this.#model.makeVisible(transaction)
-  }
-}
-
-function firstRowsOf(random: Random, mix: Mix, spec: TableSpec): (readonly (string | null)[])[] {
-  if (spec === cash || spec === bank)
-    return Array.from({ length: balanceRows(mix) }, (_, i) => [String(i + 1), String(BALANCE)])
-  return Array.from({ length: Math.ceil(mix.keys / 2) }, () => rowOf(random, mix, spec))
 }
 
 /** Fresh, and every table readable. */

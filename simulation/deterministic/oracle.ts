@@ -1,4 +1,3 @@
-import { isDeepStrictEqual } from 'node:util'
 import { type Cache, CacheError, type Snapshot } from '../../src/index.js'
 import type { Coverage } from './coverage.js'
 import {
@@ -13,11 +12,15 @@ import {
 import type { Position } from './server/log.js'
 import type { PostgresModel } from './server/model.js'
 import { ServerError } from './server/server-error.js'
+import type { Change } from './server/transaction.js'
 import type { Truth } from './server/truth.js'
 import type { Acknowledged } from './writers.js'
 
 /** The cache has shown what was never true, or did not do what it has to. */
 export class MismatchError extends Error {}
+
+/** The same, of what was to happen at last: nothing that was shown is wrong, but something never comes. */
+export class LivenessError extends MismatchError {}
 
 /** A commit of the primary's, as a token names it. */
 export interface Place {
@@ -26,6 +29,9 @@ export interface Place {
 }
 
 export type Declarations = ReadonlyMap<TableSpec, Declaration>
+
+/** Of each table, and of each commit, so many of the newest changes are remembered. */
+const RECENT_CHANGES = 12
 
 /** Clocks are looked at in turn: a read may be as much older than its bound as two looks are apart. */
 const CLOCK_TOLERANCE_MS = 1
@@ -40,6 +46,7 @@ export class Oracle {
   readonly #acknowledged: Acknowledged[] = []
   #due = 0
   readonly #mustHave = new Map<number, Position>()
+  readonly #recent = new Map<TableSpec, string[]>()
 
   constructor(model: PostgresModel, coverage: Coverage, declarations: Declarations) {
     this.#model = model
@@ -106,14 +113,6 @@ export class Oracle {
     const truth = this.truth(to)!
     const turns = truth.turns(from.lsn, to.lsn)
     if (turns.some(at => isSame(spec, truth.row(spec, key, at), found))) return
-    if (process.env['SIM_DEBUG'])
-      console.log(
-        truth
-          .turns(0, 1e15)
-          .slice(1)
-          .map(at => `${at.toString(16)}: ${JSON.stringify(truth.version(spec.oid, key, at))}`)
-          .join('\n'),
-      )
     throw new MismatchError(
       `${spec.name} ${JSON.stringify(propertiesOf(spec, key))} was ${JSON.stringify(found)} at no commit between ${textOf(from)} and ${textOf(to)}: at the last one it was ${show(spec, truth.row(spec, key, to.lsn))}.`,
     )
@@ -134,6 +133,37 @@ export class Oracle {
     throw new MismatchError(
       `${spec.name} at ${textOf(place)} has ${found.size} rows instead of ${expected}: ${JSON.stringify(found.get(extra!))} should not be there.`,
     )
+  }
+
+  /** Of a bounded table, every row that memory knows, or knows to be absent. */
+  checkKnown(spec: TableSpec, from: Cache, place: Place): void {
+    const { local } = from.table(this.#declarations.get(spec)!)
+    for (const key of this.truth(place)!.keys(spec)) {
+      let found: Row | undefined
+      try {
+        found = local.get(propertiesOf(spec, key))
+      } catch (error) {
+        if (!isRefusal(error)) throw error
+        continue
+      }
+      this.checkRow(spec, key, found, place)
+    }
+  }
+
+  /** A commit has changed these rows. */
+  committed(changes: readonly Change[]): void {
+    for (const { spec, old, new: now } of changes.slice(-RECENT_CHANGES)) {
+      if (spec === null) continue
+      const recent = this.#recent.get(spec) ?? []
+      this.#recent.set(spec, recent)
+      for (const texts of [old, now]) if (texts !== null) recent.push(keyOf(spec, texts))
+      recent.splice(0, recent.length - RECENT_CHANGES)
+    }
+  }
+
+  /** Keys that were changed last. */
+  recentKeys(spec: TableSpec): readonly string[] {
+    return this.#recent.get(spec) ?? []
   }
 
   /** A sum over several tables that no commit changes. */
@@ -176,7 +206,8 @@ function isSame(spec: TableSpec, expected: Texts | null, found: Row | null): boo
     names.length === columns.length &&
     columns.every(
       ({ name, type }, at) =>
-        names[at] === name && isDeepStrictEqual(found[name], jsValue(type, expected[at]!)),
+        // All types that are simulated are primitives.
+        names[at] === name && Object.is(found[name], jsValue(type, expected[at]!)),
     )
   )
 }

@@ -21,6 +21,12 @@ export interface ReaderContext {
 
 const KINDS = { get: 30, table: 8, snapshot: 6, bounded: 30, token: 4 }
 const PATIENCE_MAX = 1_000
+/** While nothing has come, the same state is looked at less and less. */
+const IDLE_PATIENCE_MAX = 32
+/** Of the keys that are read, so many were changed last. */
+const RECENT = 0.5
+/** A list of all keys is good for so many reads. */
+const KEYS_USES = 32
 /** How long a snapshot is held, at most. */
 const HELD_MS = 300
 
@@ -36,6 +42,9 @@ export class Reader {
   answered = 0
   /** Reads that are under way. */
   #pending = 0
+  #seen = ''
+  #cancel: () => void = () => undefined
+  readonly #keys = new Map<TableSpec, { readonly list: readonly string[]; uses: number }>()
 
   constructor(context: ReaderContext) {
     this.#context = context
@@ -52,22 +61,35 @@ export class Reader {
 
   #later(): void {
     const { scheduler, random, pauseMs } = this.#context
-    scheduler.after((random.below(1000) / 1000) * pauseMs * this.#patience, () => {
+    this.#cancel = scheduler.after((random.below(1000) / 1000) * pauseMs * this.#patience, () => {
       if (this.#isStopped) return
-      this.#read()
       this.#later()
+      this.#read()
     })
   }
 
   /** Something has arrived: what it changed is looked at soon. */
   arrived(): void {
-    this.#patience = 1
     if (this.#isStopped || this.#isLooking) return
     this.#isLooking = true
     this.#context.scheduler.after(0, () => {
       this.#isLooking = false
       if (!this.#isStopped) this.#read()
     })
+  }
+
+  /** A new state is looked at from all sides; one that was seen before less and less. */
+  #saw(): void {
+    const { position } = this.#context.cache
+    if (position === this.#seen) {
+      this.#patience = Math.max(this.#patience, Math.min(this.#patience * 2, IDLE_PATIENCE_MAX))
+      return
+    }
+    this.#seen = position
+    if (this.#patience === 1) return
+    this.#patience = 1
+    this.#cancel()
+    this.#later()
   }
 
   #read(): void {
@@ -99,7 +121,9 @@ export class Reader {
       this.answered++
     } catch (error) {
       this.#refusedOrWrong(error)
+      return
     }
+    this.#saw()
   }
 
   #begin(read: () => Promise<void>): void {
@@ -209,11 +233,22 @@ export class Reader {
     return from.table(this.#context.declarations.get(spec)!)
   }
 
-  /** Mostly of a row that is there, or was. */
+  /** Mostly of a row that is there, or was; often of one that has just changed. */
   #someKey(spec: TableSpec): string {
-    const { random, oracle, cache } = this.#context
-    const keys = oracle.truth(placeOf(cache.position))?.keys(spec) ?? []
+    const { random, oracle } = this.#context
+    const recent = oracle.recentKeys(spec)
+    if (recent.length > 0 && random.chance(RECENT)) return random.pick(recent)
+    const keys = this.#allKeys(spec)
     if (keys.length > 0 && random.chance(0.95)) return random.pick(keys)
     return spec.key.map(at => (spec.columns[at]!.type === 'text' ? 'nobody' : '999999')).join('\u001f')
+  }
+
+  #allKeys(spec: TableSpec): readonly string[] {
+    const known = this.#keys.get(spec)
+    if (known !== undefined && known.uses++ < KEYS_USES) return known.list
+    const { oracle, cache } = this.#context
+    const list = oracle.truth(placeOf(cache.position))?.keys(spec) ?? []
+    this.#keys.set(spec, { list, uses: 0 })
+    return list
   }
 }

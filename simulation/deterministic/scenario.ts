@@ -1,165 +1,156 @@
 import type { DecoderName } from '../../src/decode/index.js'
 import { deterministicBreaks } from './breaks.js'
-import type { FeatureCounts } from './coverage.js'
 import { type HistoryOptions, type HistoryResult, runHistory } from './history.js'
+import { LivenessError, MismatchError } from './oracle.js'
+import { type Pair, textOfPair } from './pairs.js'
 import { type Mode, plan } from './plan.js'
+import { describe, type Part, partOf, shrink, type Shrunk } from './shrink.js'
+import { type DeterministicReport, Totals } from './totals.js'
 
-export interface DeterministicOptions {
+/** Which history, and what of it. */
+export interface Chosen {
   readonly seed: number
-  /** For each decoder. */
-  readonly histories: number
-  readonly decoders: readonly DecoderName[]
+  readonly index: number
+  readonly decoder: DecoderName
   readonly mode: Mode
-  /** The first history's number: to run one of many again. */
-  readonly from?: number
+  /** What it has much of. */
+  readonly favours?: Pair | undefined
   /** One of `deterministicBreaks`. */
   readonly broken?: string | undefined
-  /** Told now and then how far it is. */
-  readonly onProgress?: (line: string) => void
-}
-
-/** The line of `--json`. */
-export interface DeterministicReport {
-  readonly seed: number
-  readonly histories: number
-  readonly transactions: number
-  readonly writes: number
-  readonly frames: number
-  readonly cuts: number
-  readonly comparisons: number
-  readonly answered: number
-  readonly mismatches: number
-  readonly virtualSeconds: number
-  /** The fewest frames and transactions that one of the histories had. */
-  readonly framesMin: number
-  readonly transactionsMin: number
-  readonly faults: Readonly<Record<string, number>>
-  readonly operations: Readonly<Record<string, number>>
-  readonly refused: Readonly<Record<string, number>>
-  readonly traceHash: string
+  /** Not all of it. */
+  readonly part?: Part | undefined
 }
 
 export interface Failure {
+  readonly chosen: Chosen
   readonly options: HistoryOptions
   readonly error: Error
-  readonly decoder: DecoderName
-  readonly index: number
+  /** The newest notes of what happened in it. */
   readonly lines: readonly string[]
+  /** What is left of it, if that was looked for. */
+  readonly shrunk: Shrunk | undefined
 }
 
-const PROGRESS_EVERY = 25
+export interface DeterministicOptions extends Omit<Chosen, 'index' | 'decoder'> {
+  /** For each decoder. */
+  readonly histories: number
+  readonly decoders: readonly DecoderName[]
+  /** The first history's number: to run one of many again. */
+  readonly from?: number
+  /** Whether a failure is made as small as can be. */
+  readonly shrinks?: boolean
+  /** Told after each history. */
+  readonly onProgress?: (line: string) => void
+}
+
 /** Of the failed history, so many of the newest notes are shown. */
 const LINES_SHOWN = 40
 
 /** Runs histories until all are done, or one fails. */
 export async function runDeterministic({
-  seed,
   histories,
   decoders,
-  mode,
   from = 0,
-  broken,
+  shrinks = false,
   onProgress = () => undefined,
-}: DeterministicOptions): Promise<{ report: DeterministicReport; failure: Failure | undefined }> {
-  const totals = new Totals(seed)
+  ...rest
+}: DeterministicOptions): Promise<{
+  report: DeterministicReport
+  failure: Failure | undefined
+  totals: Totals
+}> {
+  const totals = new Totals()
   for (let index = from; index < from + histories; index++)
     for (const decoder of decoders) {
-      const options = {
-        ...plan(seed, index, decoder, mode),
-        broken: broken === undefined ? undefined : deterministicBreaks[broken],
-      }
-      const result = await runHistory(options)
-      totals.add(result)
-      if (result.failure !== undefined) {
-        const again = await runHistory({ ...options, traceLines: LINES_SHOWN })
-        return {
-          report: totals.report(1),
-          failure: { options, error: result.failure, decoder, index, lines: again.lines },
-        }
-      }
-      if (totals.histories % PROGRESS_EVERY === 0) onProgress(totals.line())
+      const failure = await runOne({ ...rest, index, decoder }, totals, shrinks, onProgress)
+      if (failure !== undefined) return { report: totals.report(rest.seed, 1), failure, totals }
+      onProgress(totals.line)
     }
-  return { report: totals.report(0), failure: undefined }
+  return { report: totals.report(rest.seed, 0), failure: undefined, totals }
 }
 
-/** Sums over histories. */
-class Totals {
-  histories = 0
-  readonly #seed: number
-  readonly #sums = {
-    transactions: 0,
-    writes: 0,
-    frames: 0,
-    cuts: 0,
-    comparisons: 0,
-    answered: 0,
-    virtualSeconds: 0,
-  }
-  #framesMin = Number.POSITIVE_INFINITY
-  #transactionsMin = Number.POSITIVE_INFINITY
-  readonly #faults: FeatureCounts = {}
-  readonly #operations: FeatureCounts = {}
-  readonly #refused: FeatureCounts = {}
-  #hash = 0n
-
-  constructor(seed: number) {
-    this.#seed = seed
-  }
-
-  add({ coverage, cuts, answered, virtualMs, faults, refused, hash }: HistoryResult): void {
-    this.histories++
-    const sums = this.#sums
-    sums.transactions += coverage.transactions
-    sums.writes += coverage.writes
-    sums.frames += coverage.frames
-    sums.cuts += cuts
-    sums.comparisons += coverage.comparisons
-    sums.answered += answered
-    sums.virtualSeconds += Math.round(virtualMs / 1000)
-    this.#framesMin = Math.min(this.#framesMin, coverage.distinctFrames)
-    this.#transactionsMin = Math.min(this.#transactionsMin, coverage.transactions)
-    addAll(this.#faults, faults)
-    addAll(this.#operations, coverage.operations)
-    addAll(this.#refused, refused)
-    // Of all histories, in their order.
-    this.#hash = BigInt.asUintN(64, this.#hash * 0x100_0000_01b3n + BigInt(`0x${hash}`))
-  }
-
-  line(): string {
-    const { writes, comparisons, cuts } = this.#sums
-    return `${this.histories} histories, ${writes} writes, ${comparisons} comparisons, ${cuts} cuts, ${Object.keys(this.#faults).length} kinds of faults`
-  }
-
-  report(mismatches: number): DeterministicReport {
-    return {
-      seed: this.#seed,
-      histories: this.histories,
-      ...this.#sums,
-      mismatches,
-      framesMin: this.#framesMin,
-      transactionsMin: this.#transactionsMin,
-      faults: sorted(this.#faults),
-      operations: sorted(this.#operations),
-      refused: sorted(this.#refused),
-      traceHash: this.#hash.toString(16).padStart(16, '0'),
-    }
-  }
+/** Runs one history, and looks closer if it fails. */
+export async function runOne(
+  chosen: Chosen,
+  totals: Totals,
+  shrinks: boolean,
+  onProgress: (line: string) => void = () => undefined,
+): Promise<Failure | undefined> {
+  const options = optionsOf(chosen)
+  const result = await runHistory(options)
+  totals.add(chosen.index, chosen.decoder, result)
+  if (result.failure === undefined) return undefined
+  const shrunk = shrinks
+    ? await shrink(options, result.failure, line => onProgress(`shrinking: ${line}`))
+    : undefined
+  const shown = await runHistory({ ...(shrunk?.options ?? options), traceLines: LINES_SHOWN })
+  return { chosen, options, error: shown.failure ?? result.failure, lines: shown.lines, shrunk }
 }
 
-function addAll(sums: FeatureCounts, counts: Readonly<FeatureCounts>): void {
-  for (const [name, count] of Object.entries(counts)) sums[name] = (sums[name] ?? 0) + count
+/** Whether the history is the same, event for event, when it is run once more. */
+export async function runAgain(chosen: Chosen): Promise<HistoryResult> {
+  return runHistory(optionsOf(chosen))
 }
 
-function sorted(counts: Readonly<FeatureCounts>): FeatureCounts {
-  return Object.fromEntries(Object.entries(counts).toSorted(([a], [b]) => (a < b ? -1 : 1)))
+function optionsOf({ seed, index, decoder, mode, favours, broken, part }: Chosen): HistoryOptions {
+  const whole = {
+    ...plan(seed, index, decoder, mode, favours),
+    broken: broken === undefined ? undefined : deterministicBreaks[broken],
+  }
+  return part === undefined ? whole : partOf(whole, part)
+}
+
+export const SCENARIO_NAMES: Readonly<Record<Mode, string>> = {
+  swarm: 'deterministic',
+  'every frame': 'every-frame',
+  volume: 'volume',
 }
 
 /** What is wrong, and how to see it again. */
-export function failureText({ error, decoder, index, lines }: Failure, seed: number, mode: Mode): string {
-  const scenario = mode === 'swarm' ? 'deterministic' : 'every-frame'
+export function failureText({ chosen, options, error, lines, shrunk }: Failure): string {
+  const { seed, index, decoder } = chosen
+  const {
+    script: _script,
+    mix,
+    traceLines: _traceLines,
+    broken: _broken,
+    ...settings
+  } = shrunk?.options ?? options
   return [
-    `${error.message}`,
+    `${kindOf(error)}: seed ${seed}, history ${index}, ${decoder}: ${error.message}`,
+    `Options: ${JSON.stringify({ ...settings, tables: mix.tables.map(({ name }) => name), features: [...mix.features] })}`,
+    ...(shrunk === undefined ? [] : shrunkText(shrunk)),
+    'What happened last:',
     ...lines.map(line => `  ${line.replaceAll(/\s+/g, ' ').slice(0, 160)}`),
-    `To see it alone: npm run simulate -- --scenario ${scenario} --seed ${seed} --decoder ${decoder} --from ${index} --histories 1`,
+    `To see it alone: npm run simulate -- ${commandOf(chosen)}`,
+    ...(shrunk === undefined
+      ? []
+      : [`To see what is left of it: npm run simulate -- ${commandOf({ ...chosen, part: shrunk.part })}`]),
   ].join('\n')
+}
+
+function kindOf(error: Error): string {
+  if (error instanceof LivenessError) return 'LIVENESS'
+  return error instanceof MismatchError ? 'SAFETY' : 'BROKEN RUN'
+}
+
+function shrunkText({ options, part: { steps, isMadeUp }, attempts, stepsOfAll }: Shrunk): string[] {
+  return [
+    `Shrunk from ${stepsOfAll} operations to ${steps.length}${isMadeUp ? ', and what every history has' : ''}, in ${attempts} attempts:`,
+    ...describe(options).map(line => `  ${line}`),
+  ]
+}
+
+/** The options of `npm run simulate` that run exactly this. */
+export function commandOf({ seed, index, decoder, mode, favours = {}, broken, part }: Chosen): string {
+  const options = [
+    `--scenario ${SCENARIO_NAMES[mode]} --seed ${seed} --decoder ${decoder} --from ${index} --histories 1`,
+  ]
+  if (Object.keys(favours).length > 0) options.push(`--favour "${textOfPair(favours)}"`)
+  if (broken !== undefined) options.push(`--break ${broken}`)
+  if (part !== undefined)
+    options.push(
+      `--only-steps "${part.steps.join(',')}" --only-faults "${part.faults.join(',')}" --salt ${part.salt}${part.isMadeUp ? ' --make-up' : ''}`,
+    )
+  return options.join(' ')
 }

@@ -76,7 +76,10 @@ export const lines = table(
   { key: [3, 1], identity: 'full' },
 )
 export const cash = table('cash', 16_403, [key('id', 'int4'), column('amount', 'int4')], { balance: 1 })
-export const bank = table('bank', 16_404, [key('id', 'int4'), column('amount', 'int4')], { balance: 1 })
+export const bank = table('bank', 16_404, [key('id', 'int4'), column('amount', 'int4')], {
+  balance: 1,
+  identity: 'full',
+})
 /** Of this one memory keeps the rows used last. */
 export const items = table(
   'items',
@@ -84,12 +87,19 @@ export const items = table(
   [key('id', 'int4'), column('grp', 'int4'), column('n', 'int8'), big],
   { maxRows: 12 },
 )
+/** The same, and old rows are sent whole. */
+export const events = table(
+  'events',
+  16_407,
+  [key('id', 'int4'), column('what', 'text'), big, column('seen', 'bool')],
+  { maxRows: 9, identity: 'full' },
+)
 /** Another application's. */
 export const foreign = table('foreign_log', 16_406, [key('id', 'int4'), column('what', 'text')], {
   isMapped: false,
 })
 
-export const TABLES: readonly TableSpec[] = [accounts, lines, cash, bank, items, foreign]
+export const TABLES: readonly TableSpec[] = [accounts, lines, cash, bank, items, events, foreign]
 
 export type Row = Readonly<Record<string, unknown>>
 

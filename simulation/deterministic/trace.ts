@@ -25,7 +25,11 @@ export class Trace {
   }
 
   bytes(value: Uint8Array): void {
-    for (let i = 0; i < value.length; i++) this.#mix(value[i]!)
+    const whole = value.length & ~3
+    let i = 0
+    for (; i < whole; i += 4)
+      this.#mix(value[i]! | (value[i + 1]! << 8) | (value[i + 2]! << 16) | (value[i + 3]! << 24))
+    for (; i < value.length; i++) this.#mix(value[i]!)
     this.#mix(value.length)
   }
 

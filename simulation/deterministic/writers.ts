@@ -1,7 +1,9 @@
 import type { Scheduler } from './scheduler.js'
 import type { Coverage } from './coverage.js'
-import { keyOf, type TableSpec, type Texts } from './schema.js'
+import type { Operation } from './pairs.js'
+import { keyOf, TABLES, type TableSpec, type Texts } from './schema.js'
 import type { ScriptTransaction, Step, WriterScript } from './script.js'
+import { isExternal } from './server/heap.js'
 import type { Position } from './server/log.js'
 import type { PostgresModel } from './server/model.js'
 import type { Transaction } from './server/transaction.js'
@@ -10,6 +12,8 @@ import { type Outcome, WriterSession } from './server/writes.js'
 /** How often who waits for a lock tries again, and how often before it is taken for a deadlock. */
 const LOCK_RETRY_MS = 4
 const LOCK_RETRIES_MAX = 60
+/** From so many changes on a transaction counts as giant. */
+const GIANT_CHANGES = 100
 /** Until a prepared transaction is finished. */
 const PREPARED_MS = 15
 
@@ -29,6 +33,8 @@ export interface WriterContext {
   /** While a synchronous standby is missing, commits stay in limbo. */
   readonly standbyMissing: () => boolean
   readonly onAcknowledged: (commit: Acknowledged) => void
+  /** A commit record was written. */
+  readonly onCommitted: (transaction: Transaction) => void
 }
 
 /** Does what a script says, in virtual time. What a crash has broken off is not begun again. */
@@ -73,20 +79,20 @@ export class Writer {
     })
   }
 
-  #step(transaction: ScriptTransaction, at: number, retries: number): void {
-    const step = transaction.steps[at]
-    if (step === undefined) {
-      this.#end(transaction)
-      return
+  #step(transaction: ScriptTransaction, from: number, retries: number): void {
+    for (let at = from; at < transaction.steps.length; at++) {
+      if (this.#perform(transaction.steps[at]!) === 'blocked') {
+        const tries = at === from ? retries : 0
+        if (tries < LOCK_RETRIES_MAX) this.#later(LOCK_RETRY_MS, () => this.#step(transaction, at, tries + 1))
+        else this.#giveUp()
+        return
+      }
+      if (transaction.stepMs > 0) {
+        this.#later(transaction.stepMs, () => this.#step(transaction, at + 1, 0))
+        return
+      }
     }
-    if (this.#perform(step) === 'blocked') {
-      if (retries < LOCK_RETRIES_MAX)
-        this.#later(LOCK_RETRY_MS, () => this.#step(transaction, at, retries + 1))
-      else this.#giveUp()
-      return
-    }
-    if (transaction.stepMs === 0) this.#step(transaction, at + 1, 0)
-    else this.#later(transaction.stepMs, () => this.#step(transaction, at + 1, 0))
+    this.#end(transaction)
   }
 
   #giveUp(): void {
@@ -115,12 +121,14 @@ export class Writer {
         return 'done'
       case 'rollback to':
         session.rollbackToSavepoint()
+        this.#expose('rollback to a savepoint', session.transaction)
         return 'done'
       case 'release':
         session.releaseSavepoint()
         return 'done'
       case 'message':
         session.message('another application')
+        this.#context.coverage.expose('logical message', null, session.transaction!)
         return 'done'
       case 'empty':
         session.assignXid()
@@ -128,16 +136,33 @@ export class Writer {
     }
   }
 
-  #counted(kind: string, table: TableSpec, outcome: Outcome): Outcome {
-    if (outcome === 'done') this.#context.coverage.operation(`${kind} ${table.name}`)
+  #counted(operation: Operation, table: TableSpec, outcome: Outcome): Outcome {
+    if (outcome === 'done') this.#context.coverage.operation(operation, table, this.#session.transaction!)
     return outcome
   }
 
+  /** A transaction has something that concerns all its tables. */
+  #expose(operation: Operation, transaction: Transaction | null): void {
+    if (transaction === null) return
+    const { coverage } = this.#context
+    if (transaction.written.size === 0) coverage.expose(operation, null, transaction)
+    for (const oid of transaction.written)
+      coverage.expose(operation, TABLES.find(spec => spec.oid === oid)!, transaction)
+  }
+
   #update(table: TableSpec, key: string, set: Readonly<Record<number, string | null>>): Outcome {
+    let isBesideExternal = false
     const change = (texts: Texts): Texts =>
-      texts.map((text, at) => (Object.hasOwn(set, at) ? set[at]! : text))
+      texts.map((text, at) => {
+        if (Object.hasOwn(set, at)) return set[at]!
+        if (isExternal(table, at, text)) isBesideExternal = true
+        return text
+      })
     const isRekey = table.key.some(at => Object.hasOwn(set, at))
-    return this.#counted(isRekey ? 'rekey' : 'update', table, this.#session.update(table, key, change))
+    const outcome = this.#session.update(table, key, change)
+    if (outcome === 'done' && isBesideExternal)
+      this.#context.coverage.expose('update beside an out-of-line value', table, this.#session.transaction!)
+    return this.#counted(isRekey ? 'key change' : 'update', table, outcome)
   }
 
   /** All of it, or nothing of it that lasts. */
@@ -160,7 +185,7 @@ export class Writer {
       return outcome
     }
     this.#session.releaseSavepoint()
-    return this.#counted('swap', table, 'done')
+    return this.#counted('swap of keys', table, 'done')
   }
 
   #transfer({ from, to, keys, amount }: Extract<Step, { kind: 'transfer' }>): Outcome {
@@ -173,6 +198,7 @@ export class Writer {
     const gave = took === 'done' ? this.#session.update(to, keys[1], add(to, amount)) : took
     if (gave === 'done') {
       this.#session.releaseSavepoint()
+      this.#counted('transfer', to, 'done')
       return this.#counted('transfer', from, 'done')
     }
     this.#session.rollbackToSavepoint()
@@ -198,7 +224,7 @@ export class Writer {
     transaction.isPrepared = true
     model.log.write(64)
     model.flush()
-    this.#context.coverage.operation('prepare -')
+    this.#expose('two-phase commit', transaction)
     // It belongs to nobody from now on, and survives a crash of the server.
     const finish = (): void => {
       if (!isUp()) scheduler.after(LOCK_RETRY_MS, finish)
@@ -217,10 +243,14 @@ export class Writer {
 
   /** Record, disk, limbo, everybody; and then its writer is told. */
   #record(transaction: Transaction, { isSynchronous, limboMs }: ScriptTransaction): void {
-    const { model, scheduler, coverage, onAcknowledged, standbyMissing } = this.#context
+    const { model, scheduler, coverage, onAcknowledged, onCommitted, standbyMissing } = this.#context
     const { end } = model.commit(transaction)
     const { timeline, startedAt } = model
     coverage.transactions++
+    if (!isSynchronous) this.#expose('asynchronous commit', transaction)
+    if (transaction.changes.length === 0) this.#expose('empty transaction', transaction)
+    if (transaction.changes.length >= GIANT_CHANGES) this.#expose('giant transaction', transaction)
+    onCommitted(transaction)
     const show = (): void => {
       // A crash has shown it to everybody, or lost it.
       if (model.startedAt !== startedAt || !model.has(transaction)) return

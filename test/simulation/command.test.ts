@@ -60,7 +60,14 @@ test('the command explains itself, and what is wrong with its options', async ()
   const wrong = await simulate('--scenario', 'nonsense')
   expect([wrong.status, wrong.stderr.split('\n')[0]]).toEqual([
     2,
-    '--scenario is one of history, faults, tpcb, giant, bounded, audit, queries, reconnect, tokens, deterministic, every-frame.',
+    '--scenario is one of history, faults, tpcb, giant, bounded, audit, queries, reconnect, tokens, deterministic, every-frame, volume, all.',
   ])
   expect((await simulate('--sed', '1')).status).toBe(2)
 })
+
+test('a run is the same in one process and in two', async () => {
+  const options = ['--scenario', 'deterministic', '--seed', '3', '--histories', '3', '--json']
+  const [one, two] = [await simulate(...options), await simulate(...options, '--processes', '2')]
+  expect([one.status, one.stderr, two.status, two.stderr]).toEqual([0, '', 0, ''])
+  expect(JSON.parse(two.lines.at(-1)!)).toEqual(JSON.parse(one.lines.at(-1)!))
+}, 120_000)

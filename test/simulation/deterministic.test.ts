@@ -7,7 +7,10 @@ const seed = Number(process.env['SEED'] ?? 1)
 
 test('the stream is cut after every frame of a history, whatever the decoder, and every read is true', async () => {
   const { report, failure } = await runDeterministic({ seed, histories: 3, decoders, mode: 'every frame' })
-  expect(failure?.error, `seed ${seed}, history ${failure?.index}, ${failure?.decoder}`).toBeUndefined()
+  expect(
+    failure?.error,
+    `seed ${seed}, history ${failure?.chosen.index}, ${failure?.chosen.decoder}`,
+  ).toBeUndefined()
   expect(report).toMatchObject({ histories: 9, mismatches: 0 })
   expect(report.framesMin).toBeGreaterThanOrEqual(60)
   expect(report.transactionsMin).toBeGreaterThanOrEqual(6)
@@ -16,9 +19,18 @@ test('the stream is cut after every frame of a history, whatever the decoder, an
 
 test('everything goes wrong, and every read is true', async () => {
   const { report, failure } = await runDeterministic({ seed, histories: 6, decoders, mode: 'swarm' })
-  expect(failure?.error, `seed ${seed}, history ${failure?.index}, ${failure?.decoder}`).toBeUndefined()
+  expect(
+    failure?.error,
+    `seed ${seed}, history ${failure?.chosen.index}, ${failure?.chosen.decoder}`,
+  ).toBeUndefined()
   expect(report).toMatchObject({ histories: 18, mismatches: 0 })
   expect(report.comparisons).toBeGreaterThan(1_000)
+}, 120_000)
+
+test('transactions of thousands of changes go through, and every read is true', async () => {
+  const { report, failure } = await runDeterministic({ seed, histories: 1, decoders, mode: 'volume' })
+  expect(failure?.error, `seed ${seed}, history ${failure?.chosen.index}`).toBeUndefined()
+  expect(report.writes).toBeGreaterThan(3_000)
 }, 120_000)
 
 test('the same seed is the same, event for event', async () => {

@@ -70,11 +70,26 @@ export class Bytes {
     return this.uint8(Number(left))
   }
 
+  /** The same of a whole number that is not negative, below 2^53. */
+  small(value: number): this {
+    let left = value
+    while (left > 0x7f) {
+      this.uint8((left % 0x80) | 0x80)
+      left = Math.floor(left / 0x80)
+    }
+    return this.uint8(left)
+  }
+
   bytes(value: Uint8Array): this {
     this.#room(value.length)
     this.#buffer.set(value, this.#at)
     this.#at += value.length
     return this
+  }
+
+  /** What was written since `reset`, until more is written. */
+  get written(): Uint8Array {
+    return this.#buffer.subarray(0, this.#at)
   }
 
   /** What was written since `reset`, to keep. */

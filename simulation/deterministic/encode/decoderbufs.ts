@@ -4,11 +4,11 @@ import { keyOf, type TableSpec, type Texts, TYPE_OIDS, type TypeName } from '../
 import { Bytes } from './bytes.js'
 import type { Encoder, Frame } from './encoder.js'
 
-const INSERT = 0n
-const UPDATE = 1n
-const DELETE = 2n
-const BEGIN = 3n
-const COMMIT = 4n
+const INSERT = 0
+const UPDATE = 1
+const DELETE = 2
+const BEGIN = 3
+const COMMIT = 4
 
 // Protobuf's wire types.
 const VARINT = 0
@@ -20,43 +20,43 @@ const tag = (field: number, wireType: number): number => (field << 3) | wireType
 export class DecoderbufsEncoder implements Encoder {
   readonly #message = new Bytes()
   readonly #datum = new Bytes()
-  readonly #info = new Bytes();
+  readonly #typeInfos = new Map<TableSpec, Buffer>();
 
   *frames(transaction: Committed): Iterable<Frame> {
-    yield { at: transaction.firstAt, payload: this.#mark(transaction, BEGIN) }
+    yield { at: transaction.firstAt, payload: this.#mark(transaction, BEGIN), change: null }
     for (const change of transaction.changes) {
       // It says nothing of TRUNCATE and of logical messages.
       if (change.spec === null || change.kind === 'truncate') continue
-      yield { at: change.at, payload: this.#change(transaction, change, change.spec) }
+      yield { at: change.at, payload: this.#change(transaction, change, change.spec), change }
     }
-    yield { at: transaction.end, payload: this.#mark(transaction, COMMIT) }
+    yield { at: transaction.end, payload: this.#mark(transaction, COMMIT), change: null }
   }
 
   announceAgain(): void {
     // Each of its changes names its table itself.
   }
 
-  #mark(transaction: Committed, op: bigint): Buffer {
+  #mark(transaction: Committed, op: number): Buffer {
     this.#head(transaction)
-    return this.#message.uint8(tag(4, VARINT)).varint(op).copy()
+    return this.#message.uint8(tag(4, VARINT)).small(op).copy()
   }
 
   #head({ xid, timeMicros }: Committed): void {
     const out = this.#message
     out.reset()
-    out.uint8(tag(1, VARINT)).varint(BigInt(xid % 2 ** 32))
+    out.uint8(tag(1, VARINT)).small(xid % 2 ** 32)
     out.uint8(tag(2, VARINT)).varint(timeMicros)
   }
 
   #change(transaction: Committed, change: Change, spec: TableSpec): Buffer {
     this.#head(transaction)
     const out = this.#message
-    field(out, 3, Buffer.from(`public.${spec.name}`))
+    counted(out, 3, `public.${spec.name}`)
     const op = change.kind === 'insert' ? INSERT : change.kind === 'update' ? UPDATE : DELETE
-    out.uint8(tag(4, VARINT)).varint(op)
+    out.uint8(tag(4, VARINT)).small(op)
     if (change.new !== null) this.#tuple(spec, 5, change.new, change.old, false)
     if (this.#sendsOld(spec, change)) this.#tuple(spec, 6, change.old!, null, spec.identity !== 'full')
-    if (change.new !== null) this.#typeInfo(spec)
+    if (change.new !== null) out.bytes(this.#typeInfo(spec))
     return out.copy()
   }
 
@@ -70,28 +70,40 @@ export class DecoderbufsEncoder implements Encoder {
       const datum = this.#datum
       const { name, type } = spec.columns[at]!
       datum.reset()
-      field(datum, 1, Buffer.from(name))
-      datum.uint8(tag(2, VARINT)).varint(BigInt(TYPE_OIDS[type]))
+      counted(datum, 1, name)
+      datum.uint8(tag(2, VARINT)).small(TYPE_OIDS[type])
       const isUntouched = before !== null && before[at] === text && isExternal(spec, at, text)
       if (isUntouched) datum.uint8(tag(11, VARINT)).uint8(1)
       else if (text !== null && !(keyOnly && !spec.key.includes(at))) value(datum, type, text)
-      field(this.#message, number, datum.copy())
+      field(this.#message, number, datum.written)
     }
   }
 
-  #typeInfo(spec: TableSpec): void {
+  /** The same for every row of a table. */
+  #typeInfo(spec: TableSpec): Buffer {
+    const known = this.#typeInfos.get(spec)
+    if (known !== undefined) return known
+    const infos = new Bytes()
+    const info = new Bytes()
     for (const { type, notNull } of spec.columns) {
-      const info = this.#info
       info.reset()
-      field(info, 1, Buffer.from(type))
+      counted(info, 1, type)
       info.uint8(tag(2, VARINT)).uint8(notNull ? 0 : 1)
-      field(this.#message, 7, info.copy())
+      field(infos, 7, info.written)
     }
+    const made = infos.copy()
+    this.#typeInfos.set(spec, made)
+    return made
   }
 }
 
+/** A text as a field. */
+function counted(out: Bytes, number: number, text: string): void {
+  out.uint8(tag(number, COUNTED)).small(Buffer.byteLength(text)).text(text)
+}
+
 function field(out: Bytes, number: number, bytes: Uint8Array): void {
-  out.uint8(tag(number, COUNTED)).varint(BigInt(bytes.length)).bytes(bytes)
+  out.uint8(tag(number, COUNTED)).small(bytes.length).bytes(bytes)
 }
 
 function value(out: Bytes, type: TypeName, text: string): void {
@@ -106,6 +118,6 @@ function value(out: Bytes, type: TypeName, text: string): void {
       out.uint8(tag(7, VARINT)).uint8(text === 't' ? 1 : 0)
       return
     case 'text':
-      field(out, 8, Buffer.from(text))
+      counted(out, 8, text)
   }
 }

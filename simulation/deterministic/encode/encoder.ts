@@ -1,6 +1,6 @@
 import type { DecoderName } from '../../../src/decode/index.js'
 import type { Position } from '../server/log.js'
-import type { Committed } from '../server/transaction.js'
+import type { Change, Committed } from '../server/transaction.js'
 import { DecoderbufsEncoder } from './decoderbufs.js'
 import { PgoutputEncoder } from './pgoutput.js'
 import { Wal2jsonEncoder } from './wal2json.js'
@@ -9,6 +9,8 @@ import { Wal2jsonEncoder } from './wal2json.js'
 export interface Frame {
   readonly at: Position
   readonly payload: Buffer
+  /** What it tells of; null if it is about the transaction, or announces a table. */
+  readonly change: Change | null
 }
 
 /** An output plugin: what it writes for a commit. It belongs to one stream, since plugins remember what they have announced. */

@@ -24,16 +24,16 @@ export class PgoutputEncoder implements Encoder {
   *frames(transaction: Committed): Iterable<Frame> {
     const changes = transaction.changes.filter(({ spec }) => spec === null || this.isPublished(spec.oid))
     if (changes.length === 0 && this.major >= SKIPS_EMPTY) return
-    yield { at: transaction.firstAt, payload: this.#begin(transaction) }
+    yield { at: transaction.firstAt, payload: this.#begin(transaction), change: null }
     for (const change of changes) {
       const { spec } = change
       if (spec !== null && !this.#announced.has(spec.oid)) {
         this.#announced.add(spec.oid)
-        yield { at: 0, payload: this.#relation(spec) }
+        yield { at: 0, payload: this.#relation(spec), change: null }
       }
-      yield { at: change.at, payload: this.#change(change) }
+      yield { at: change.at, payload: this.#change(change), change }
     }
-    yield { at: transaction.end, payload: this.#commit(transaction) }
+    yield { at: transaction.end, payload: this.#commit(transaction), change: null }
   }
 
   announceAgain(): void {

@@ -7,13 +7,18 @@ import type { Encoder, Frame } from './encoder.js'
 /** wal2json's format version 2, as its own sources write it. */
 export class Wal2jsonEncoder implements Encoder {
   *frames(transaction: Committed): Iterable<Frame> {
-    yield frame(transaction.firstAt, { action: 'B', ...common(transaction, transaction.commitAt) })
+    const { xid, timeMicros, commitAt } = transaction
+    const head = `"xid":${xid % 2 ** 32},"timestamp":"${timeText(timeMicros)}"`
+    const positions = (lsn: Position): string =>
+      `"lsn":"${lsnText(lsn)}","nextlsn":"${lsnText(transaction.end)}"`
+    yield mark(transaction.firstAt, `{"action":"B",${head},${positions(commitAt)}}`)
     for (const change of transaction.changes) {
       // The cache asks for its own tables alone.
       if (change.spec?.oid === foreign.oid) continue
-      yield { at: change.at, payload: Buffer.from(changeText(transaction, change)) }
+      const text = changeText(`${head},${positions(change.at)}`, change)
+      yield { at: change.at, payload: Buffer.from(text), change }
     }
-    yield frame(transaction.end, { action: 'C', ...common(transaction, transaction.commitAt) })
+    yield mark(transaction.end, `{"action":"C",${head},${positions(commitAt)}}`)
   }
 
   announceAgain(): void {
@@ -21,12 +26,8 @@ export class Wal2jsonEncoder implements Encoder {
   }
 }
 
-function frame(at: Position, value: object): Frame {
-  return { at, payload: Buffer.from(JSON.stringify(value)) }
-}
-
-function common({ xid, timeMicros, end }: Committed, lsn: Position): object {
-  return { xid: xid % 2 ** 32, timestamp: timeText(timeMicros), lsn: lsnText(lsn), nextlsn: lsnText(end) }
+function mark(at: Position, text: string): Frame {
+  return { at, payload: Buffer.from(text), change: null }
 }
 
 function timeText(micros: bigint): string {
@@ -36,12 +37,12 @@ function timeText(micros: bigint): string {
 
 const ACTIONS = { insert: 'I', update: 'U', delete: 'D', truncate: 'T', message: 'M' } as const
 
-function changeText(transaction: Committed, change: Change): string {
-  const { kind, spec, at } = change
-  const head = JSON.stringify({ action: ACTIONS[kind], ...common(transaction, at) }).slice(0, -1)
+function changeText(common: string, change: Change): string {
+  const { kind, spec } = change
+  const head = `{"action":"${ACTIONS[kind]}",${common}`
   if (spec === null)
     return `${head},"transactional":true,"prefix":${JSON.stringify(change.prefix)},"content":""}`
-  const parts = [head, `"schema":"public","table":${JSON.stringify(spec.name)}`]
+  const parts = [head, `"schema":"public","table":"${spec.name}"`]
   if (kind === 'insert' || kind === 'update')
     parts.push(`"columns":[${columnsText(spec, change.new!, change.old)}]`)
   if (kind === 'update' || kind === 'delete') parts.push(`"identity":[${identityText(spec, change.old!)}]`)
@@ -65,7 +66,7 @@ function identityText(spec: TableSpec, texts: Texts): string {
 
 function columnText(spec: TableSpec, at: number, text: string | null): string {
   const { name, type } = spec.columns[at]!
-  return `{"name":${JSON.stringify(name)},"typeoid":${TYPE_OIDS[type]},"value":${valueText(type, text)}}`
+  return `{"name":"${name}","typeoid":${TYPE_OIDS[type]},"value":${valueText(type, text)}}`
 }
 
 function valueText(type: TypeName, text: string | null): string {

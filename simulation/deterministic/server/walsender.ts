@@ -205,7 +205,7 @@ export class Walsender {
     this.#ship([message], false)
   }
 
-  #framed({ at, payload }: Frame): Buffer {
+  #framed({ at, payload, change }: Frame): Buffer {
     const { trace, coverage } = this.#server
     const message = Buffer.allocUnsafe(30 + payload.length)
     message[0] = COPY_DATA
@@ -218,7 +218,7 @@ export class Walsender {
     message.fill(0, 22, 30)
     payload.copy(message, 30)
     trace.bytes(payload)
-    coverage.frame(this.#server.model.committed[this.#current]!.number, this.#frameNumber)
+    coverage.frame(this.#server.model.committed[this.#current]!.number, this.#frameNumber, change)
     return message
   }
 
