@@ -14,6 +14,7 @@ import {
 import {
   type QueryColumn,
   queryColumnTypes,
+  randomAlternatives,
   randomCondition,
   STORED_ONLY,
   type TwoConditions,
@@ -35,6 +36,8 @@ export interface QueriesReport {
   readonly fallThrough: number
   readonly tables: number
   readonly commits: number
+  /** Indexes that were made while their table was read and written. */
+  readonly indexesMade: number
 }
 
 export interface QueriesOptions {
@@ -88,6 +91,7 @@ class Tally {
   fallThrough = 0
   tables = 0
   commits = 0
+  indexesMade = 0
   first: string | undefined
   readonly notLocal: Record<string, number> = {}
   readonly plans: Record<string, number> = {}
@@ -97,8 +101,9 @@ class Tally {
   }
 
   result() {
-    const { queries, local, differences, notLocal, plans, fallThrough, tables, commits, first } = this
-    return { queries, local, differences, notLocal, plans, fallThrough, tables, commits, first }
+    const { queries, local, differences, notLocal, plans, fallThrough, tables, commits, indexesMade } = this
+    const counts = { queries, local, differences, notLocal, plans, fallThrough, tables, commits, indexesMade }
+    return { ...counts, first: this.first }
   }
 }
 
@@ -148,6 +153,10 @@ class World implements AsyncDisposable {
   readonly #name: string
   readonly #table
   readonly #views: View[] = []
+  /** The columns of each index whose values memory compares. */
+  readonly #indexes: QueryColumn[][] = []
+  /** The properties of those that are made while the table is read and written. */
+  readonly #undeclared: string[][] = []
   #nextId = 1
 
   private constructor(
@@ -191,10 +200,12 @@ class World implements AsyncDisposable {
     const pool = new pg.Pool({ ...config, max: 2 })
     pool.on('error', () => undefined)
     const names = columns.map(column => column.name)
-    const indexes = Array.from({ length: random.between(1, 4) }, () =>
+    const indexes = Array.from({ length: random.between(2, 5) }, () =>
       random.sample(names, random.between(1, 3)),
     )
-    const table = defineTable<Row>({ name, indexes })
+    const [first, ...others] = indexes
+    const declared = [first!, ...others.filter(() => random.chance(0.5))]
+    const table = defineTable<Row>({ name, indexes: declared })
     const world = { columns, config, pool, writer, name, table }
     await fill(world, random)
     const cache = await openCache({
@@ -207,10 +218,18 @@ class World implements AsyncDisposable {
     })
     const made = new World(random, columns, config, pool, writer, cache, name, table)
     made.#nextId = ROWS + 1
+    const isComparable = (property: string): boolean =>
+      columns.find(column => column.name === property)!.type.local
+    const compared = indexes.filter(properties => properties.every(isComparable))
+    made.#undeclared.push(...compared.filter(properties => !declared.includes(properties)))
+    made.#indexes.push(
+      ...compared.map(properties => columns.filter(column => properties.includes(column.name))),
+    )
     return made
   }
 
   async run(queries: number, tally: Tally): Promise<void> {
+    const making: Promise<void>[] = []
     for (let left = queries; left > 0; left -= QUERIES_PER_COMMIT) {
       if (this.#random.chance(0.05)) await this.#truncate()
       await this.#commit()
@@ -221,10 +240,18 @@ class World implements AsyncDisposable {
       // Half of the queries see the newest commit, and half come while the next one is being applied.
       await this.#askSome(tally, count / 2, true)
       const writing = this.#commit()
+      if (this.#undeclared.length > 0 && this.#random.chance(0.5)) {
+        const made = this.#cache.table(this.#table).createIndex(this.#undeclared.pop()!)
+        // Its failure is told in the end.
+        made.catch(() => undefined)
+        making.push(made)
+        tally.indexesMade++
+      }
       await this.#askSome(tally, count / 2, false)
       await writing
       tally.commits++
     }
+    await Promise.all(making)
   }
 
   async #look(): Promise<void> {
@@ -326,9 +353,11 @@ class World implements AsyncDisposable {
     }
   }
 
-  /** Now and then conditions that an index serves: those of all columns at random rarely are. */
+  /** Now and then conditions that indexes serve: those of all columns at random rarely are. */
   #randomWhere(): TwoConditions {
-    return randomCondition(this.#random, this.#columns)
+    const random = this.#random
+    if (this.#indexes.length > 0 && random.chance(0.2)) return randomAlternatives(random, this.#indexes)
+    return randomCondition(random, this.#columns)
   }
 
   #randomOrder(): { orderBy: object[]; orderSql: string } {

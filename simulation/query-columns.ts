@@ -163,6 +163,32 @@ export function randomCondition(random: Random, columns: readonly QueryColumn[],
     return { where: { NOT: of.where }, sql: parameters => `not (${of.sql(parameters)})` }
   }
   const parts = Array.from({ length: random.below(4) }, () => randomCondition(random, columns, depth + 1))
+  return joined(kind, parts)
+}
+
+/** An OR of which each alternative names all columns of an index by values: one that indexes can find. */
+export function randomAlternatives(
+  random: Random,
+  indexes: readonly (readonly QueryColumn[])[],
+): TwoConditions {
+  const alternatives = Array.from({ length: random.between(2, 4) }, () =>
+    joined(
+      'and',
+      random.pick(indexes).map(column => valueCondition(random, column)),
+    ),
+  )
+  return joined('or', alternatives)
+}
+
+function valueCondition(random: Random, { name, type }: QueryColumn): TwoConditions {
+  const values = Array.from({ length: random.between(1, 3) }, () => random.pick(type.values))
+  return {
+    where: { [name]: { in: values } } as AnyWhere,
+    sql: parameters => `"${name}" in (${values.map(value => `$${parameters.push(value)}`).join(', ')})`,
+  }
+}
+
+function joined(kind: 'and' | 'or', parts: readonly TwoConditions[]): TwoConditions {
   const name = kind === 'and' ? 'AND' : 'OR'
   return {
     where: { [name]: parts.map(({ where }) => where) },
