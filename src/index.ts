@@ -93,8 +93,10 @@ export type {
 export type {
   ChangeGap,
   ChangesOptions,
+  CreateIndexOptions,
   FindInSnapshot,
   FindUnique,
+  IndexProgress,
   Key,
   KeyValue,
   LocalReads,

@@ -30,6 +30,7 @@ import type { Generation } from './generation.js'
 import type { CacheHealth, CacheState } from './health.js'
 import { isOtherHistory } from './histories.js'
 import { asCacheError, Lifecycle } from './lifecycle.js'
+import { OnlineIndexes } from './online-indexes.js'
 import { openConnections, readsAtOnce } from './opening.js'
 import type { ResolvedOptions } from './options.js'
 import { Positions } from './positions.js'
@@ -53,6 +54,7 @@ export class CacheCore {
   /** The declared tables, those that were added among them: what the next generation is loaded by. */
   readonly #entities: object[]
   readonly #additions: Additions
+  readonly #indexes: OnlineIndexes
   readonly #feed: ChangeFeed<LiveTable>
   readonly #followers: Followers
   readonly #positions: Positions
@@ -82,6 +84,13 @@ export class CacheCore {
       ready: () => this.ready(),
       growing: () => (this.#lifecycle?.generation === this.#live ? this.#live : null),
       has: declaration => this.#tables.has(declaration),
+    })
+    this.#indexes = new OnlineIndexes({
+      runtime,
+      logger: options.logger,
+      sliceMs: options.sliceMs,
+      closing: this.#closing.signal,
+      added: options.addedIndexes,
     })
     // Each reader of changes listens for the end, and a thousand are no leak.
     setMaxListeners(0, this.#closing.signal)
@@ -113,6 +122,7 @@ export class CacheCore {
       gates: this.#gates,
       followers: this.#followers,
       audits: this.#audits,
+      indexes: this.#indexes,
       reads: () => this.#reads,
     })
     this.#snapshots = new SnapshotKeeper(runtime, options.snapshotMaxAgeMs)

@@ -11,6 +11,7 @@ import { ownBounds } from './bounds.js'
 import type { Followers } from './followers.js'
 import type { TableHealth } from './health.js'
 import { liveTable } from './live-table.js'
+import type { OnlineIndexes } from './online-indexes.js'
 import type { ResolvedOptions } from './options.js'
 import { notAnEntity } from './snapshots.js'
 import { tableHealth } from './table-health.js'
@@ -27,6 +28,7 @@ export interface DeclaredTablesHost {
   readonly gates: FreshnessGates
   readonly followers: Followers
   readonly audits: AuditLedger
+  readonly indexes: OnlineIndexes
   /** What the cache's tables share. Called when there are tables. */
   readonly reads: () => ReadContext
 }
@@ -57,7 +59,7 @@ export class DeclaredTables {
 
   add(live: LiveTable): void {
     const { mapping } = live
-    const { options, gates, followers, reads } = this.#host
+    const { options, gates, followers, indexes, reads } = this.#host
     const number = this.#entries.size
     const context = reads()
     const bounds = ownBounds(mapping, options)
@@ -65,6 +67,7 @@ export class DeclaredTables {
     const facade: CacheTable<object> = new CacheTable<object>(live, own, {
       changes: query => followers.changes(number, facade.live, query),
       watch: (query, signal) => followers.watch(number, facade.live, query, signal),
+      createIndex: (properties, index) => indexes.create(facade, properties, index),
     })
     this.#entries.set(mapping.declaration, { number, facade })
   }
@@ -81,6 +84,7 @@ export class DeclaredTables {
     const entry = this.#entries.get(live.mapping.declaration)
     if (entry === undefined) return null
     entry.facade.follow(live)
+    this.#host.indexes.followed(entry.facade)
     return entry.number
   }
 

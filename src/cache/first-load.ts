@@ -33,7 +33,7 @@ export async function loadFirst(
     tableLimitBytes: options.tableMemoryBytes,
     hashSeed: Math.floor(runtime.random() * 2 ** 32) | 0,
   })
-  const tables = setup.mappings.map(mapping => liveTable(store, mapping))
+  const tables = setup.mappings.map(mapping => liveTable(store, mapping, 'within', options.addedIndexes))
   const slotSnapshot = await loadTables(tables, store.begin(), {
     connections: { query: abort => sessions.lease(abort) },
     snapshotName: start.snapshotName,

@@ -385,15 +385,16 @@ export class Generation {
 
   #watchOver(tables: readonly (LiveTable & AppliedTable)[]): TableWatch {
     const { store } = this
+    const { addedIndexes } = this.#context.options
     return new TableWatch({
       ...this.#context,
       store,
       tables,
       applier: () => this.#applier,
-      makeTable: mapping => this.#fills.serve(liveTable(store, mapping, 'apart')),
+      makeTable: mapping => this.#fills.serve(liveTable(store, mapping, 'apart', addedIndexes)),
       want: oid => this.#decoder.want?.(oid, this.#applier),
       closedTable: (mapping, error) => {
-        const closed = liveTable(store, mapping, 'apart')
+        const closed = liveTable(store, mapping, 'apart', addedIndexes)
         closed.table.fail(error)
         return closed
       },

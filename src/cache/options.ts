@@ -6,6 +6,7 @@ import type { DecoderLimits } from '../change/limits.js'
 import { type DecoderName, decoders } from '../decode/index.js'
 import { OptionError } from '../errors.js'
 import { isolated, isolatedLogger, type Logger, silentLogger } from '../observe.js'
+import { AddedIndexes } from '../query/added-indexes.js'
 import type { TableDeclaration } from '../query/types.js'
 import { type Runtime, systemRuntime } from '../runtime.js'
 import type { ConnectionSource } from '../wire/config.js'
@@ -99,6 +100,8 @@ interface Vouched {
 export interface ResolvedOptions {
   readonly pool: pg.Pool
   readonly entities: readonly object[]
+  /** Indexes of tables that were running when they were asked for: the tables of the next generation are loaded with them. */
+  readonly addedIndexes: AddedIndexes
   readonly replication: ConnectionSource | undefined
   readonly connections: number
   readonly decoder: DecoderName
@@ -214,6 +217,7 @@ export function resolveOptions(options: OpenCacheOptions): ResolvedOptions {
     onProgress:
       options.onProgress === undefined ? () => undefined : isolated('onProgress', options.onProgress),
     runtime: options.runtime ?? systemRuntime,
+    addedIndexes: new AddedIndexes(),
     fillRules:
       (options as OpenCacheOptions & { readonly [FILL_RULES_OPTION]?: FillRules })[FILL_RULES_OPTION] ??
       FILL_RULES,

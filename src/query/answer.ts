@@ -96,8 +96,10 @@ export async function answer<Row extends object, T>(
   const scope = context.scope()
   if (scope !== null) return answerInScope(context, scope, source, { options, floor }, question)
   const askDatabase = (): Promise<T> => fromDatabase(context, source, { options, floor }, question)
-  const isHeld = (): boolean => source.live.table.failed === null
-  const memory = await useOfMemory(context, options, floor, isHeld)
+  // Mostly there is nothing to wait for.
+  const memory = isFreshNow(context, options, floor)
+    ? 'yes'
+    : await useOfMemory(context, options, floor, () => source.live.table.failed === null)
   if (memory === 'no') return askDatabase()
   let value: T
   try {
@@ -254,6 +256,15 @@ export async function pinNewest(
 
 /** 'yes': memory is at or after the floor, and fresh enough. 'no': PostgreSQL is to answer. 'excused': memory may, although it is before the floor. */
 type UseOfMemory = 'yes' | 'no' | 'excused'
+
+/** Whether memory may answer at once. */
+function isFreshNow(
+  { gate, maxStalenessMs }: ReadContext,
+  { maxStaleness = maxStalenessMs }: ReadOptions,
+  floor: LogPosition | null,
+): boolean {
+  return floor === null && gate.stalenessMs() <= maxStaleness
+}
 
 /** Whether memory is to answer. `isHeld`: there is something to serve. */
 async function useOfMemory(

@@ -2,8 +2,10 @@ import type { TupleView } from '../change/change.js'
 import type { TableMapping } from '../mapping/mapping.js'
 import { NULL_KEY } from '../sql/encode.js'
 import { type KeyText, keyTextOf } from '../sql/key-text.js'
-import { type Address, NONE } from '../store/address.js'
+import { type Address, NONE, type RowId } from '../store/address.js'
+import type { HashEntries } from '../store/index/hash-entries.js'
 import { Batch, Place, type SortedEntries } from '../store/index/sorted-entries.js'
+import type { IndexKey } from '../store/index/stored-index.js'
 import { KeyBuffer } from '../store/record.js'
 import type { TableStore } from '../store/table.js'
 import type { KeyRange } from './key-range.js'
@@ -34,6 +36,8 @@ export class Candidates {
   readonly #records = new Uint32Array(BATCH_MAX)
   #batches: Batch[] = []
   #ownKey = new Float64Array(1)
+  /** The rows that were visited already, while several ways are gone of which each may find the same row; else null. */
+  #seen: Set<RowId> | null = null
 
   constructor(mapping: TableMapping, table: TableStore, view: TupleView) {
     this.#table = table
@@ -50,12 +54,40 @@ export class Candidates {
         return this.#byKeys(plan.keys, at, visit)
       case 'index':
         return this.#ranges(plan, at, visit)
+      case 'union':
+        return this.#union(plan.of, at, visit)
     }
   }
 
+  #union(plans: readonly Plan[], at: number, visit: Visit): boolean {
+    this.#seen = new Set()
+    try {
+      return plans.every(plan => this.visit(plan, at, visit))
+    } finally {
+      this.#seen = null
+    }
+  }
+
+  /** Whether the row was visited before on another way. */
+  #isAgain(row: RowId): boolean {
+    const seen = this.#seen
+    if (seen === null) return false
+    if (seen.has(row)) return true
+    seen.add(row)
+    return false
+  }
+
   #ranges(plan: IndexPlan, at: number, visit: Visit): boolean {
+    const { stored } = plan.index
     const { list } = plan.ranges
-    for (let i = 0; i < list.length; i++) if (!this.#range(plan, list[i]!, at, visit)) return false
+    for (let i = 0; i < list.length; i++) {
+      const range = list[i]!
+      const goesOn =
+        stored.hashed === null
+          ? this.#range(plan, range, at, visit)
+          : this.#equal(plan, stored.hashed, range, at, visit)
+      if (!goesOn) return false
+    }
     return true
   }
 
@@ -65,15 +97,20 @@ export class Candidates {
   }
 
   #byKeys(keys: readonly (readonly Slot[])[], at: number, visit: Visit): boolean {
-    const seen = keys.length > 1 ? new Set<number>() : null
-    for (const key of keys) {
-      this.#spell(key)
-      const row = this.#table.find(this.#keyBuffer)
-      if (row < 0 || seen?.has(row)) continue
-      seen?.add(row)
-      if (!this.#visitRow(row, at, visit)) return false
+    if (keys.length === 1) return this.#byKey(keys[0]!, at, visit)
+    const outer = this.#seen
+    this.#seen ??= new Set()
+    try {
+      return keys.every(key => this.#byKey(key, at, visit))
+    } finally {
+      this.#seen = outer
     }
-    return true
+  }
+
+  #byKey(key: readonly Slot[], at: number, visit: Visit): boolean {
+    this.#spell(key)
+    const row = this.#table.find(this.#keyBuffer)
+    return row < 0 || this.#isAgain(row) || this.#visitRow(row, at, visit)
   }
 
   /** Whether each of these keys can be looked up: for some types equal values have different texts. */
@@ -96,7 +133,7 @@ export class Candidates {
 
   /** How many entries the plan's ranges have. */
   countEntries({ index, ranges }: IndexPlan): number {
-    const { entries } = index.stored
+    const { sorted: entries } = index.stored
     let count = 0
     for (let i = 0; i < ranges.list.length; i++) {
       this.#seek(entries, ranges.list[i]!)
@@ -110,7 +147,7 @@ export class Candidates {
    * entry is known to be one that is wanted, of a row with one version. False if the keys do not tell the rows' order, which is wanted.
    */
   takeEntries({ index, ranges, walk }: IndexPlan, inOrder: boolean, wanted: number, found: Found): boolean {
-    const { entries } = index.stored
+    const { sorted: entries } = index.stored
     this.#fitKeys(entries.width)
     const { batch } = this
     for (let i = 0; i < ranges.list.length; i++) {
@@ -138,26 +175,42 @@ export class Candidates {
       : entries.next(this.#place, this.#until, most, this.batch)
   }
 
+  /** The rows of one hash. */
+  #equal(plan: IndexPlan, entries: HashEntries, range: KeyRange, at: number, visit: Visit): boolean {
+    this.#fitKeys(1)
+    const count = entries.few(range.low[0]!, this.batch)
+    return count < 0
+      ? this.#range(plan, range, at, visit)
+      : this.#rows(plan.index.stored.key, count, at, this.#table.isSettledAt(at), visit)
+  }
+
   #range({ index: { stored }, walk }: IndexPlan, range: KeyRange, at: number, visit: Visit): boolean {
-    const { entries } = stored
+    const { sorted: entries, key } = stored
     this.#fitKeys(entries.width)
     this.#seek(entries, range)
-    // Without old versions every entry is its row's own.
     const settled = this.#table.isSettledAt(at)
-    const records = this.#records
     for (let most = BATCH_FIRST; ; most = BATCH_MAX) {
       const count = this.#nextBatch(entries, walk?.descending === true, most)
       if (count === 0) return true
-      this.#table.recordsOf(this.batch.rows, count, at, records)
-      for (let i = 0; i < count; i++) {
-        const record = records[i]!
-        if (record === NONE) continue
-        this.#table.point(record, this.view)
-        this.keyStart = i * entries.width
-        if (!settled && !this.#isEntryOf(stored.key)) continue
-        if (!visit(record)) return false
-      }
+      if (!this.#rows(key, count, at, settled, visit)) return false
     }
+  }
+
+  /** Visits the rows of the entries in `batch`. `settled`: there are no old versions, so every entry is its row's own. */
+  #rows(key: IndexKey, count: number, at: number, settled: boolean, visit: Visit): boolean {
+    const records = this.#records
+    const { rows } = this.batch
+    this.#table.recordsOf(rows, count, at, records)
+    for (let i = 0; i < count; i++) {
+      const record = records[i]!
+      if (record === NONE) continue
+      this.#table.point(record, this.view)
+      this.keyStart = i * key.width
+      if (!settled && !this.#isEntryOf(key)) continue
+      if (this.#isAgain(rows[i]!)) continue
+      if (!visit(record)) return false
+    }
+    return true
   }
 
   #fitKeys(width: number): void {
@@ -166,7 +219,7 @@ export class Candidates {
   }
 
   /** Whether the version that is seen has the entry's value, and not only an older or newer one of its row. */
-  #isEntryOf(key: IndexPlan['index']['stored']['key']): boolean {
+  #isEntryOf(key: IndexKey): boolean {
     key.write(this.view, this.#ownKey, this.#table.indexes.seed)
     const { keys } = this.batch
     for (let i = 0; i < key.width; i++) if (this.#ownKey[i] !== keys[this.keyStart + i]) return false

@@ -2,13 +2,15 @@ import { TupleView } from '../change/change.js'
 import { NotLocalError } from '../errors.js'
 import type { TableMapping } from '../mapping/mapping.js'
 import type { RowFactory } from '../mapping/values.js'
-import type { Address } from '../store/address.js'
+import { type Address, NONE } from '../store/address.js'
 import type { PackedRow } from '../store/packed-row.js'
 import type { TableStore } from '../store/table.js'
+import { AskedQuery } from './asked.js'
 import { choose } from './choose.js'
 import { Coverage, type Knowledge } from './coverage.js'
+import { describePlan } from './explain.js'
 import { Found, KEPT_ROWS_MAX } from './found.js'
-import { planOf } from './plan.js'
+import { keysIn, planOf } from './plan.js'
 import { ColumnTypes, compile } from './predicate.js'
 import type { Prepared } from './prepared.js'
 import { type Projection, Projections } from './projection.js'
@@ -16,7 +18,7 @@ import { type CheckedQuery, readCount, readFindFirst, readFindMany } from './que
 import type { Explanation } from './query-types.js'
 import { LOOKED_AT_MAX, Search } from './search.js'
 import { selectSql } from './select-sql.js'
-import { plainCopy, type QuestionKind, Shapes } from './shapes.js'
+import { plainQuery, type QuestionKind, Shapes } from './shapes.js'
 import { Slots } from './slot.js'
 import { addIndexes, type TableIndex } from './table-index.js'
 import { type Condition, EVERY_ROW } from './where.js'
@@ -35,8 +37,8 @@ const WHAT_IS_HELD: Readonly<Record<Knowledge, string>> = {
 export class Finder {
   readonly types: ColumnTypes
   readonly projections: Projections
-  /** The declared indexes, as far as their values can be compared here. */
-  readonly indexes: readonly TableIndex[]
+  /** The indexes that queries may use. Another list once there is one more. */
+  #indexes: readonly TableIndex[]
   /** What a bounded table knows; null if the table is whole. */
   readonly coverage: Coverage | null
   readonly #mapping: TableMapping
@@ -48,7 +50,13 @@ export class Finder {
   /** Null while its records are made rows of: what parses a value may ask a query itself. */
   #found: Found | null = new Found()
 
-  constructor(mapping: TableMapping, table: TableStore, rows: RowFactory) {
+  /** `added`: the columns of indexes beside the declared ones. */
+  constructor(
+    mapping: TableMapping,
+    table: TableStore,
+    rows: RowFactory,
+    added: readonly (readonly number[])[] = [],
+  ) {
     this.#mapping = mapping
     this.#table = table
     this.#rows = rows
@@ -56,8 +64,8 @@ export class Finder {
     this.projections = new Projections(mapping)
     const { residency } = table
     this.coverage = residency === null ? null : new Coverage(mapping, table, residency)
-    this.indexes = mapping.indexes.flatMap(columns => {
-      const made = addIndexes(columns, this.types, table.indexes)
+    this.#indexes = [...mapping.indexes, ...added].flatMap(columns => {
+      const made = this.beginIndex(columns)
       if (made.length > 0) this.coverage?.addGroups(made[0]!)
       return made
     })
@@ -70,27 +78,45 @@ export class Finder {
    * @throws {QueryError} for one that means nothing. @throws {NotLocalError} for one that only PostgreSQL can answer, and whatever the table failed with.
    */
   findMany(given: object, at: number): object[] {
-    const known = this.#known('findMany', given)
+    const known = this.#known('findMany', given, NO_OPTIONS)
     if (known !== null) return this.#many(known, this.#shapes.skip, this.#shapes.take, at)
-    return this.#asked('findMany', given, readFindMany, at, (query, prepared) =>
-      this.#many(prepared, query.skip, query.take, at),
-    )
+    return this.findAsked(this.#readQuery('findMany', given, NO_OPTIONS), at)
   }
 
   /** The first of those rows, or null. Throws as `findMany` does. */
   findFirst(given: object, at: number): object | null {
-    const known = this.#known('findFirst', given)
+    const known = this.#known('findFirst', given, NO_OPTIONS)
     if (known !== null) return this.#first(known, this.#shapes.skip, at)
-    return this.#asked('findFirst', given, readFindFirst, at, (query, prepared) =>
-      this.#first(prepared, query.skip, at),
-    )
+    const asked = this.#readQuery('findFirst', given, NO_OPTIONS)
+    return this.#first(this.#prepareAsked(asked, at), asked.checked.skip, at)
   }
 
   /** How many rows a condition, as it was given, holds for. Throws as `findMany` does. */
   count(given: object, at: number): number {
-    const known = this.#known('count', given)
+    const known = this.#known('count', given, NO_OPTIONS)
     if (known !== null) return this.#search.count(known, at)
-    return this.#asked('count', given, readWhereOnly, at, (_, prepared) => this.#search.count(prepared, at))
+    return this.countAsked(this.#readQuery('count', given, NO_OPTIONS), at)
+  }
+
+  /** Takes down a query that is answered later, here or elsewhere. `options`: the names beside the query's own that it may have. @throws {QueryError} */
+  ask(kind: QuestionKind, given: object, options: ReadonlySet<string>): AskedQuery {
+    const prepared = this.#recall(kind, given, options)
+    if (prepared === null) return this.#readQuery(kind, given, options)
+    const { skip, take } = this.#shapes
+    const values = this.#shapes.values.slice(0, this.#shapes.count)
+    return AskedQuery.recalled(kind, { prepared, values, skip, take: kind === 'findFirst' ? 1 : take })
+  }
+
+  /** As `findMany`, of a query that was taken down. */
+  findAsked(asked: AskedQuery, at: number): object[] {
+    const prepared = this.#prepareAsked(asked, at)
+    const { skip, take } = asked.recalled ?? asked.checked
+    return this.#many(prepared, skip, take, at)
+  }
+
+  /** As `count`, of a condition that was taken down. */
+  countAsked(asked: AskedQuery, at: number): number {
+    return this.#search.count(this.#prepareAsked(asked, at), at)
   }
 
   /** As `findMany`, of a query that was read. */
@@ -98,9 +124,22 @@ export class Finder {
     return this.#many(this.#prepare(query, at), query.skip, query.take, at)
   }
 
-  /** As `count`, of a condition that was read. */
-  countChecked(where: Condition, at: number): number {
-    return this.#search.count(this.#prepare(conditionOnly(where), at), at)
+  /** Whether queries may use an index on just these columns, in this order. */
+  hasIndex(columns: readonly number[]): boolean {
+    return this.#indexes.some(index => isSameIndex(index, columns))
+  }
+
+  /** What an index on these columns is made of, as far as their values can be compared here. Rows that are written from now on enter it. */
+  beginIndex(columns: readonly number[]): readonly TableIndex[] {
+    return addIndexes(columns, this.types, this.#table.indexes)
+  }
+
+  /** Queries may use these indexes from now on, each on the same columns. All rows that any reader sees are in them. */
+  adopt(made: readonly TableIndex[]): void {
+    this.coverage?.addGroups(made[0]!)
+    this.#indexes = [...this.#indexes, ...made]
+    // What was planned without them is planned anew.
+    this.#shapes.clear()
   }
 
   /** The query's answer out of rows that were read from PostgreSQL: all that its condition may hold for. Throws as `findMany` does. */
@@ -116,20 +155,12 @@ export class Finder {
     try {
       const prepared = this.#prepare(query, at)
       this.#search.find(prepared, wantedOf(query.skip, query.take), at, new Found())
-      const { plan } = prepared
-      const index =
-        plan.kind === 'index'
-          ? plan.index.columns.map(column => this.#mapping.columns[column]!.property)
-          : null
-      const why = `Memory has ${WHAT_IS_HELD[known]}, and values compare there as in PostgreSQL.`
-      const kind = plan.kind === 'index' && plan.walk !== null ? 'ordered index' : plan.kind
       return {
         local: true,
         reason: null,
-        why,
+        why: `Memory has ${WHAT_IS_HELD[known]}, and values compare there as in PostgreSQL.`,
         known,
-        plan: kind,
-        index,
+        ...describePlan(prepared.plan, this.#mapping),
         rowsLookedAt: this.#search.lookedAt,
         sql,
       }
@@ -137,40 +168,56 @@ export class Finder {
       if (!(error instanceof NotLocalError)) throw error
       const { reason, message } = error
       const rowsLookedAt = reason === 'scan limit' ? this.#search.lookedAt : 0
-      return { local: false, reason, why: message, known, plan: null, index: null, rowsLookedAt, sql }
+      const noPlan = { plan: null, index: null, union: null }
+      return { local: false, reason, why: message, known, ...noPlan, rowsLookedAt, sql }
     }
   }
 
   /** The prepared query of the same shape, bound to the values of this one; null if it has to be read. Hot: once per query. */
-  #known(kind: QuestionKind, given: object): Prepared | null {
-    // What a bounded table knows depends on the values.
-    const known = this.coverage === null ? this.#shapes.find(kind, given) : null
-    if (known === null || !known.slots.bind(this.#shapes.values)) return null
-    const { plan, doubtful } = known
-    if (plan.kind === 'key' && !this.#search.canSpell(plan.keys)) return null
-    if (!this.types.areSound(doubtful)) return null
-    if (this.#table.failed !== null) throw this.#table.failed
+  #known(kind: QuestionKind, given: object, options: ReadonlySet<string>): Prepared | null {
+    const known = this.#recall(kind, given, options)
+    if (known !== null && this.#table.failed !== null) throw this.#table.failed
     return known
   }
 
-  /** Reads the query, answers it, and keeps how that is done for others of its shape. */
-  #asked<T>(
-    kind: QuestionKind,
-    given: object,
-    read: (mapping: TableMapping, given: object) => CheckedQuery,
-    at: number,
-    answer: (query: CheckedQuery, prepared: Prepared) => T,
-  ): T {
-    const { isFit } = this.#shapes
-    const copy = isFit ? (plainCopy(given) as object) : given
-    const query = read(this.#mapping, copy)
-    const prepared = this.#prepare(query, at)
-    if (isFit && prepared.isForAll && this.coverage === null) this.#shapes.add(kind, copy, prepared)
-    return answer(query, prepared)
+  /** As `#known`, also where the table can't be read. */
+  #recall(kind: QuestionKind, given: object, options: ReadonlySet<string>): Prepared | null {
+    // What a bounded table knows depends on the values.
+    const known = this.coverage === null ? this.#shapes.find(kind, given, options) : null
+    return known !== null && this.#bind(known, this.#shapes.values) ? known : null
+  }
+
+  /** Whether the prepared query can be asked with these values, which it is bound to then. */
+  #bind({ slots, keys, doubtful }: Prepared, values: readonly unknown[]): boolean {
+    if (!slots.bind(values)) return false
+    if (keys.length > 0 && !this.#search.canSpell(keys)) return false
+    return this.types.areSound(doubtful)
+  }
+
+  /** A query whose shape is not known, or is none. @throws {QueryError} */
+  #readQuery(kind: QuestionKind, given: object, options: ReadonlySet<string>): AskedQuery {
+    const isKept = this.coverage === null && this.#shapes.isFit
+    const copy = isKept ? plainQuery(given, options) : null
+    return AskedQuery.read(kind, READERS[kind](this.#mapping, copy ?? given, options), copy)
+  }
+
+  /** How the query is answered; this is kept for others of its shape. @throws {NotLocalError} */
+  #prepareAsked(asked: AskedQuery, at: number): Prepared {
+    const { kind, recalled, copy } = asked
+    // It may have been taken down by another generation, or before there was an index more.
+    const isMine = recalled !== null && recalled.prepared.indexes === this.#indexes
+    if (isMine && this.#bind(recalled.prepared, recalled.values)) {
+      if (this.#table.failed !== null) throw this.#table.failed
+      return recalled.prepared
+    }
+    const prepared = this.#prepare(asked.checked, at)
+    if (copy !== null && prepared.isForAll && this.coverage === null) this.#shapes.add(kind, copy, prepared)
+    return prepared
   }
 
   /** @throws {NotLocalError} if only PostgreSQL can answer. */
-  #prepare({ where, orderBy, take, columns }: CheckedQuery, at: number): Prepared {
+  #prepare(query: CheckedQuery, at: number): Prepared {
+    const { where, orderBy, columns } = query
     this.#mustKnow(where, at)
     const { types } = this
     types.begin()
@@ -179,12 +226,12 @@ export class Finder {
     for (const { column } of orderBy) types.ordered(column)
     const doubtful = types.doubtful()
     const projection = columns === null ? null : this.projections.of(columns)
-    const query = { where, orderBy, take }
-    const byKey = planOf(query, this.#mapping.key, this.indexes, types, slots)
-    const common = { slots, predicate, orderBy, projection, doubtful }
-    if (byKey.kind !== 'key' || this.#search.canSpell(byKey.keys))
-      return { ...common, plan: byKey, isForAll: true }
-    return { ...common, plan: planOf(query, null, this.indexes, types, slots), isForAll: false }
+    const common = { slots, query, predicate, orderBy, projection, doubtful, indexes: this.#indexes }
+    const means = { key: this.#mapping.key, indexes: this.#indexes, types, slots }
+    const plan = planOf(query, means)
+    const keys = keysIn(plan)
+    if (this.#search.canSpell(keys)) return { ...common, plan, keys, isForAll: true }
+    return { ...common, plan: planOf(query, { ...means, key: null }), keys: [], isForAll: false }
   }
 
   /** @throws {NotLocalError} unless memory has all rows that the condition may hold for. @throws whatever the table failed with. */
@@ -205,6 +252,7 @@ export class Finder {
   }
 
   #first(prepared: Prepared, skip: number, at: number): object | null {
+    if (skip === 0 && isByValue(prepared)) return this.#any(prepared, at)
     const found = this.#found ?? new Found()
     this.#search.find(prepared, skip + 1, at, found)
     this.#count(found.count - skip)
@@ -215,6 +263,19 @@ export class Finder {
     if (!this.#mayKeep(prepared)) return this.#hand(this.#table.decode(record))
     this.#table.rowsOf(found.records, skip, 1, found.rows)
     return this.#hand(this.#table.rowOf(record, found.rows[0]!))
+  }
+
+  /** Whichever row is found first. */
+  #any(prepared: Prepared, at: number): object | null {
+    const record = this.#search.any(prepared, at)
+    this.#count(record === NONE ? 0 : 1)
+    if (record === NONE) return null
+    const { view } = this.#search
+    const { projection } = prepared
+    if (projection !== null) return projection.row(view, this.#table.isAscii(record))
+    return this.#hand(
+      this.#mayKeep(prepared) ? this.#table.rowShown(record, view) : this.#table.decode(record),
+    )
   }
 
   /** Of a bounded table rows that were read by key stay decoded, and stay: groups leave as a whole. */
@@ -253,6 +314,13 @@ export class Finder {
   }
 }
 
+/** Whether rows are looked up by values, and any of them comes first. */
+function isByValue({ plan, orderBy }: Prepared): boolean {
+  return (
+    orderBy.length === 0 && (plan.kind === 'key' || (plan.kind === 'index' && plan.index.kind === 'hash'))
+  )
+}
+
 function wantedOf(skip: number, take: number | undefined): number {
   return take === undefined ? Number.POSITIVE_INFINITY : take === 0 ? 0 : skip + take
 }
@@ -261,6 +329,16 @@ function conditionOnly(where: Condition): CheckedQuery {
   return { where, orderBy: [], skip: 0, take: undefined, columns: null }
 }
 
-function readWhereOnly(mapping: TableMapping, given: object): CheckedQuery {
-  return conditionOnly(readCount(mapping, given))
+function isSameIndex({ columns }: TableIndex, wanted: readonly number[]): boolean {
+  return columns.length === wanted.length && columns.every((column, i) => column === wanted[i])
+}
+
+const NO_OPTIONS: ReadonlySet<string> = new Set()
+
+type Read = (mapping: TableMapping, given: object, options: ReadonlySet<string>) => CheckedQuery
+
+const READERS: Readonly<Record<QuestionKind, Read>> = {
+  findMany: readFindMany,
+  findFirst: readFindFirst,
+  count: (mapping, given, options) => conditionOnly(readCount(mapping, given, options)),
 }

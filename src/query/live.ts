@@ -8,8 +8,7 @@ import type { TableStore } from '../store/table.js'
 import { unknownKey } from './coverage.js'
 import type { Finder } from './find.js'
 import type { KeyReader } from './key.js'
-import type { CheckedQuery } from './query.js'
-import type { UniqueKeys } from './unique.js'
+import { UNIQUE_ASKED, type UniqueKeys } from './unique.js'
 
 /** A table of the generation that is visible: replaced as a whole when the cache has loaded anew. */
 export interface LiveTable {
@@ -36,8 +35,7 @@ const keyBuffer = new KeyBuffer()
 export function lookUp(live: LiveTable, key: unknown, at: number): object | undefined {
   const { table, keys, uniques } = live
   if (table.failed !== null) throw table.failed
-  const unique = uniques.read(key)
-  if (unique !== null) return lookUpUnique(live, unique, at)
+  if (uniques.isUnique(key)) return lookUpUnique(live, key, at)
   const decodedKey = keys.read(key, keyBuffer)
   const decoded = table.get(keyBuffer, decodedKey, at)
   if (decoded === undefined) {
@@ -48,12 +46,8 @@ export function lookUp(live: LiveTable, key: unknown, at: number): object | unde
   return hand(live, decoded)
 }
 
-function lookUpUnique(
-  { finder, uniques, table }: LiveTable,
-  query: CheckedQuery,
-  at: number,
-): object | undefined {
-  const row = uniques.only(finder.findChecked(query, at))
+function lookUpUnique({ finder, uniques, table }: LiveTable, key: object, at: number): object | undefined {
+  const row = uniques.only(finder.findMany({ where: key, take: UNIQUE_ASKED }, at))
   // Of a bounded table it was counted where it was found to be known.
   if (table.residency === null) table.reads[row === undefined ? 'absent' : 'hits']++
   return row
@@ -79,8 +73,7 @@ export function keyBytesOf({ keys }: LiveTable, key: unknown): Buffer {
 export function exists(live: LiveTable, key: unknown, at: number): boolean {
   const { table, keys } = live
   if (table.failed !== null) throw table.failed
-  const unique = live.uniques.read(key)
-  if (unique !== null) return lookUpUnique(live, unique, at) !== undefined
+  if (live.uniques.isUnique(key)) return lookUpUnique(live, key, at) !== undefined
   keys.read(key, keyBuffer)
   const row = table.find(keyBuffer)
   if (row >= 0 && table.recordAt(row, at) !== NONE) {

@@ -3,13 +3,15 @@ import type { ColumnTypes } from './predicate.js'
 import type { CheckedQuery, Sorting } from './query.js'
 import type { Slot, Slots } from './slot.js'
 import type { TableIndex } from './table-index.js'
-import type { Condition } from './where.js'
+import { type Condition, NO_ROW } from './where.js'
 
 /** How a query's rows are found. Values are in slots: the same plan serves all queries of one shape. */
 export type Plan =
   /** Each of these keys, its values in the key's order. */
   | { readonly kind: 'key'; readonly keys: readonly (readonly Slot[])[] }
   | IndexPlan
+  /** Whatever one of these finds: a row may be found by several. None of them: no row is meant. */
+  | { readonly kind: 'union'; readonly of: readonly Plan[] }
   | { readonly kind: 'scan' }
 
 export interface IndexPlan {
@@ -37,6 +39,18 @@ export interface Walk {
 /** Ranges of one plan, at most: the combinations of the values that `in` lists. */
 const RANGES_MAX = 1_000
 
+/** Ways of one plan to find rows, at most: the alternatives of an OR. */
+const ALTERNATIVES_MAX = 64
+
+/** A plan, and how much of it an index takes from the rows that have to be looked at: more is better. */
+interface Candidate {
+  readonly plan: Plan
+  readonly score: number
+}
+
+/** Nothing is better than to know the rows. */
+const BY_KEY = Number.POSITIVE_INFINITY
+
 /** What a condition demands of one column, for certain. */
 interface Demand {
   /** One of these; null for NULL. Undefined: anything. */
@@ -51,34 +65,83 @@ interface Demands {
   readonly others: number
 }
 
-/** How to find the rows of a query. The condition has been compiled with these slots before, so its values are bound. */
-export function planOf(
-  query: Pick<CheckedQuery, 'where' | 'orderBy' | 'take'>,
+/** What plans are made of. */
+interface Means {
   /** The key's columns; null if they are not to be used. */
-  key: readonly number[] | null,
-  indexes: readonly TableIndex[],
-  types: ColumnTypes,
-  slots: Slots,
-): Plan {
-  const demands = demandsOf(query.where, types, slots)
-  const byKey = key === null ? null : keysOf(key, demands)
-  if (byKey !== null) return { kind: 'key', keys: byKey }
-  let best: { plan: IndexPlan; score: number } | null = null
-  for (const index of indexes) {
+  readonly key: readonly number[] | null
+  readonly indexes: readonly TableIndex[]
+  readonly types: ColumnTypes
+  readonly slots: Slots
+}
+
+type PlannedQuery = Pick<CheckedQuery, 'where' | 'orderBy' | 'take'>
+
+/** How to find the rows of a query. The condition has been compiled with these slots before, so its values are bound. */
+export function planOf(query: PlannedQuery, means: Means): Plan {
+  const plan = bestOf(query, means)?.plan ?? { kind: 'scan' }
+  for (const ranges of rangesIn(plan)) {
+    ranges.bind()
+    means.slots.onBound(() => ranges.bind())
+  }
+  return plan
+}
+
+function rangesIn(plan: Plan): KeyRanges[] {
+  if (plan.kind === 'union') return plan.of.flatMap(rangesIn)
+  return plan.kind === 'index' ? [plan.ranges] : []
+}
+
+/** The keys that a plan looks up. */
+export function keysIn(plan: Plan): readonly (readonly Slot[])[] {
+  if (plan.kind === 'union') return plan.of.flatMap(keysIn)
+  return plan.kind === 'key' ? plan.keys : []
+}
+
+/** Null if all rows have to be looked at. */
+function bestOf(query: PlannedQuery, means: Means): Candidate | null {
+  const demands = demandsOf(query.where, means.types, means.slots)
+  const byKey = means.key === null ? null : keysOf(means.key, demands)
+  if (byKey !== null) return { plan: { kind: 'key', keys: byKey }, score: BY_KEY }
+  let best: Candidate | null = null
+  for (const index of means.indexes) {
     const candidate = index.kind === 'hash' ? byHash(index, demands) : byOrder(index, demands, query)
     if (candidate !== null && (best === null || candidate.score > best.score)) best = candidate
   }
-  if (best === null) return { kind: 'scan' }
-  const { ranges } = best.plan
-  ranges.bind()
-  slots.onBound(() => ranges.bind())
-  return best.plan
+  for (const each of partsOf(query.where)) {
+    const union = each.kind === 'or' ? unionOf(each.of, means) : each === NO_ROW ? NO_ROW_PLAN : null
+    if (union !== null && (best === null || union.score > best.score)) best = union
+  }
+  return best
+}
+
+const NO_ROW_PLAN: Candidate = { plan: { kind: 'union', of: [] }, score: BY_KEY }
+
+/** What of a condition has to hold, each by itself. */
+function partsOf(where: Condition): readonly Condition[] {
+  return where.kind === 'and' ? where.of : [where]
+}
+
+/** The rows of each alternative by a way of its own; null if all rows have to be looked at for one of them. No better than the worst. */
+function unionOf(alternatives: readonly Condition[], means: Means): Candidate | null {
+  if (alternatives.length > ALTERNATIVES_MAX) return null
+  const plans: Plan[] = []
+  let score = BY_KEY
+  for (const where of alternatives) {
+    const best = bestOf({ where, orderBy: [], take: undefined }, means)
+    if (best === null) return null
+    // One within another is as good as all of them side by side.
+    if (best.plan.kind === 'union') plans.push(...best.plan.of)
+    else plans.push(best.plan)
+    if (plans.length > ALTERNATIVES_MAX) return null
+    score = Math.min(score, best.score)
+  }
+  return { plan: { kind: 'union', of: plans }, score }
 }
 
 function demandsOf(where: Condition, types: ColumnTypes, slots: Slots): Demands {
   const of = new Map<number, Demand>()
   let others = 0
-  for (const condition of where.kind === 'and' ? where.of : [where])
+  for (const condition of partsOf(where))
     if (!(condition.kind === 'constant' && condition.value) && !note(condition, of, types, slots)) others++
   return { of, others }
 }
@@ -132,7 +195,7 @@ function combinations(columns: readonly number[], of: Demands['of']): (Slot | nu
   return values
 }
 
-function byHash(index: TableIndex, demands: Demands): { plan: IndexPlan; score: number } | null {
+function byHash(index: TableIndex, demands: Demands): Candidate | null {
   const values = combinations(index.columns, demands.of)
   if (values === null) return null
   const ranges = new KeyRanges(values.map(equal => new HashRange(index, equal)))
@@ -141,11 +204,7 @@ function byHash(index: TableIndex, demands: Demands): { plan: IndexPlan; score: 
   return { plan: { kind: 'index', index, ranges, decides: false, walk: null }, score }
 }
 
-function byOrder(
-  index: TableIndex,
-  demands: Demands,
-  { orderBy, take }: Pick<CheckedQuery, 'orderBy' | 'take'>,
-): { plan: IndexPlan; score: number } | null {
+function byOrder(index: TableIndex, demands: Demands, { orderBy, take }: PlannedQuery): Candidate | null {
   const { columns } = index
   // Most indexes of a table have nothing to do with a query.
   if (!demands.of.has(columns[0]!) && (take === undefined || orderBy[0]?.column !== columns[0])) return null

@@ -76,10 +76,17 @@ export interface Explanation {
    * that these have none ('absent'), or all rows with the values of an index that it names ('group'), or not enough ('unknown').
    */
   readonly known: Knowledge
-  /** Rows are found by the primary key, by an index, by walking an index in the wanted order, or by looking at all of them. Null where memory has no way. */
-  readonly plan: 'key' | 'index' | 'ordered index' | 'scan' | null
+  /**
+   * Rows are found by the primary key, by an index, by walking an index in the wanted order, by several of these ('union', each for some alternatives of an
+   * OR), or by looking at all of them. Null where memory has no way.
+   */
+  readonly plan: 'key' | 'index' | 'ordered index' | 'union' | 'scan' | null
   /** The properties of the index that is used, else null. */
   readonly index: readonly string[] | null
+  /** Of a union each of its ways; none of them if no row is meant. Null for any other plan. */
+  readonly union:
+    | readonly { readonly plan: 'key' | 'index'; readonly index: readonly string[] | null }[]
+    | null
   /** How many row versions were looked at to answer it; 0 where memory has no way. */
   readonly rowsLookedAt: number
   /** What PostgreSQL would be asked: values are parameters. */

@@ -1,7 +1,7 @@
 import { TupleView } from '../change/change.js'
 import { NotLocalError } from '../errors.js'
 import type { TableMapping } from '../mapping/mapping.js'
-import type { Address } from '../store/address.js'
+import { type Address, NONE } from '../store/address.js'
 import type { TableStore } from '../store/table.js'
 import { Candidates, exactParts, type Visit } from './candidates.js'
 import { Found } from './found.js'
@@ -21,7 +21,8 @@ export class Search {
   readonly #mapping: TableMapping
   readonly #table: TableStore
   readonly #types: ColumnTypes
-  readonly #view = new TupleView()
+  /** The row that was looked at last, in the mapping's order. */
+  readonly view = new TupleView()
   readonly #candidates: Candidates
   // What the query in progress does with a row; kept here, so that no query has to make functions.
   #predicate: Prepared['predicate'] = null
@@ -29,12 +30,13 @@ export class Search {
   #found = new Found()
   #wanted = 0
   #count = 0
+  #any: Address = NONE
 
   constructor(mapping: TableMapping, table: TableStore, types: ColumnTypes) {
     this.#mapping = mapping
     this.#table = table
     this.#types = types
-    this.#candidates = new Candidates(mapping, table, this.#view)
+    this.#candidates = new Candidates(mapping, table, this.view)
   }
 
   /** Whether each of these keys can be looked up. */
@@ -64,6 +66,15 @@ export class Search {
       this.#visit(prepared, at, this.#collect)
     }
     this.#types.mustBeSound(prepared.doubtful)
+  }
+
+  /** Some row that is meant, which `view` shows then; NONE if there is none. @throws {NotLocalError} */
+  any(prepared: Prepared, at: number): Address {
+    this.lookedAt = 0
+    this.#any = NONE
+    this.#visit(prepared, at, this.#stop)
+    this.#types.mustBeSound(prepared.doubtful)
+    return this.#any
   }
 
   /** How many rows are meant. @throws {NotLocalError} */
@@ -98,7 +109,7 @@ export class Search {
     const unsorted: Address[] = []
     this.#visit(prepared, at, record => {
       unsorted.push(record)
-      sorter.add(this.#view)
+      sorter.add(this.view)
       return true
     })
     const order = sorter.order()
@@ -135,7 +146,7 @@ export class Search {
         return found.count < wanted
       }
       run.push(record)
-      sorter.add(this.#view)
+      sorter.add(this.view)
       return true
     })
     sortRun()
@@ -146,6 +157,11 @@ export class Search {
   readonly #collect: Visit = record => {
     this.#found.push(record)
     return this.#found.count < this.#wanted
+  }
+
+  readonly #stop: Visit = record => {
+    this.#any = record
+    return false
   }
 
   readonly #tally: Visit = () => {
@@ -164,7 +180,7 @@ export class Search {
     if (this.lookedAt === LOOKED_AT_MAX) throw this.#tooMany()
     this.lookedAt++
     const predicate = this.#predicate
-    return (predicate !== null && predicate(this.#view) !== TRUE) || this.#sink(record)
+    return (predicate !== null && predicate(this.view) !== TRUE) || this.#sink(record)
   }
 
   #tooMany(): NotLocalError {

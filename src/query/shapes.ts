@@ -45,6 +45,8 @@ class Node {
   }
 }
 
+const NO_OPTIONS: ReadonlySet<string> = new Set()
+
 /** Stands for a query that has no shape here: it is read as it is. */
 const UNFIT = Symbol('unfit')
 
@@ -69,36 +71,47 @@ export class Shapes {
   #isGrowing = false
   #isWalking = false
 
-  /** The prepared query of this shape; null if there is none. Its values are left in `values`. Hot: once per local query. */
-  find(kind: QuestionKind, query: unknown): Prepared | null {
+  /** How many values it has. */
+  get count(): number {
+    return this.#count
+  }
+
+  /**
+   * The prepared query of this shape; null if there is none. Its values are left in `values`. `options` are names beside the query's own parts, which
+   * make no difference. Hot: once per query.
+   */
+  find(kind: QuestionKind, query: unknown, options: ReadonlySet<string>): Prepared | null {
     if (this.#isWalking) {
       this.isFit = false
       return null
     }
     this.#isGrowing = false
-    const isFit = this.#walk(kind, query) !== UNFIT
+    const isFit = this.#walk(kind, query, options) !== UNFIT
     this.isFit = isFit
     return isFit && this.#at !== null ? this.#at.prepared : null
   }
 
   /** Adds a plain copy of a query, which has been found to be fit. */
   add(kind: QuestionKind, query: unknown, prepared: Prepared): void {
-    if (this.#nodes > NODES_MAX) {
-      this.#roots = newRoots()
-      this.#nodes = 0
-    }
+    if (this.#nodes > NODES_MAX) this.clear()
     this.#isGrowing = true
-    if (this.#walk(kind, query) !== UNFIT) this.#at!.prepared = prepared
+    if (this.#walk(kind, query, NO_OPTIONS) !== UNFIT) this.#at!.prepared = prepared
   }
 
-  #walk(kind: QuestionKind, query: unknown): typeof UNFIT | undefined {
+  /** Forgets all shapes. */
+  clear(): void {
+    this.#roots = newRoots()
+    this.#nodes = 0
+  }
+
+  #walk(kind: QuestionKind, query: unknown, options: ReadonlySet<string>): typeof UNFIT | undefined {
     this.#count = 0
     this.skip = 0
     this.take = undefined
     this.#at = this.#roots[kind]
     this.#isWalking = true
     try {
-      return this.#query(query)
+      return this.#query(query, options)
     } finally {
       this.#isWalking = false
     }
@@ -117,12 +130,13 @@ export class Shapes {
     this.#at = at.add(token)
   }
 
-  #query(query: unknown): typeof UNFIT | undefined {
+  #query(query: unknown, options: ReadonlySet<string>): typeof UNFIT | undefined {
     if (typeof query !== 'object' || query === null) return UNFIT
     const given = query as Readonly<Record<string, unknown>>
     const parts = Object.keys(given)
     for (let i = 0; i < parts.length; i++) {
       const part = parts[i]!
+      if (options.size > 0 && options.has(part)) continue
       const value = given[part]
       this.#step(part)
       if (part === 'where') {
@@ -211,9 +225,14 @@ function isValue(value: object): value is Date | Uint8Array {
   return value instanceof Date || value instanceof Uint8Array
 }
 
-/** The query, which is fit, as objects and lists of its own that do nothing when they are looked at. */
-export function plainCopy(query: unknown): unknown {
-  if (typeof query !== 'object' || query === null || isValue(query)) return query
-  if (Array.isArray(query)) return query.map(plainCopy)
-  return Object.fromEntries(Object.entries(query).map(([name, value]) => [name, plainCopy(value)]))
+/** The query, which is fit, as objects and lists of its own that do nothing when they are looked at; without its options. */
+export function plainQuery(query: object, options: ReadonlySet<string>): object {
+  const parts = Object.entries(query).filter(([part]) => !options.has(part))
+  return Object.fromEntries(parts.map(([part, value]) => [part, plainCopy(value)]))
+}
+
+function plainCopy(value: unknown): unknown {
+  if (typeof value !== 'object' || value === null || isValue(value)) return value
+  if (Array.isArray(value)) return value.map(plainCopy)
+  return Object.fromEntries(Object.entries(value).map(([name, each]) => [name, plainCopy(each)]))
 }

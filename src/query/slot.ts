@@ -1,5 +1,5 @@
 import { isText } from '../sql/value-type.js'
-import type { NoKeyText } from '../sql/key-text.js'
+import { type NoKeyText, plainText } from '../sql/key-text.js'
 
 /** Texts up to this length are written byte by byte, which beats a call. */
 const SHORT_MAX = 64
@@ -11,14 +11,21 @@ export class Slot {
   bytes: Buffer = Buffer.alloc(SHORT_MAX)
   length = 0
   readonly #read: (given: unknown) => string | NoKeyText
+  readonly #isPlain: boolean
 
   /** `read` gives the text whose bytes are meant, or says why there is none. */
   constructor(read: (given: unknown) => string | NoKeyText) {
     this.#read = read
+    this.#isPlain = read === plainText
   }
 
   /** Null if the value is bound; else why it has no text here, and nothing was changed. */
   bind(given: unknown): NoKeyText | null {
+    // Mostly there is nothing to be said against a text, which is seen while it is written.
+    if (this.#isPlain && typeof given === 'string' && given.length <= SHORT_MAX && this.#writeAscii(given)) {
+      this.given = given
+      return null
+    }
     const text = this.#read(given)
     if (!isText(text)) return text
     this.given = given
@@ -29,11 +36,12 @@ export class Slot {
     return null
   }
 
+  /** False for a text that has more than ASCII, or NUL. */
   #writeAscii(text: string): boolean {
     const { bytes } = this
     for (let i = 0; i < text.length; i++) {
       const unit = text.charCodeAt(i)
-      if (unit >= 0x80) return false
+      if (unit >= 0x80 || unit === 0) return false
       bytes[i] = unit
     }
     this.length = text.length

@@ -3,12 +3,14 @@ import type { Snapshot as StoreSnapshot } from '../store/snapshot.js'
 import type { BeyondMemory } from './beyond-memory.js'
 import type { LiveTable } from './live.js'
 import { SnapshotLocalTable } from './local.js'
-import { type CheckedQuery, readCount, readFindFirst, readFindMany } from './query.js'
+import { readCount } from './query.js'
 import { checkFind } from './table.js'
 import type { FindInSnapshot, SnapshotTable } from './types.js'
 
 /** A snapshot is as old as it is. */
 const FIND_OPTIONS: ReadonlySet<string> = new Set(['where', 'signal'])
+/** What a query may have beside its own parts. */
+const ASIDE: ReadonlySet<string> = new Set(['signal'])
 
 /** A table as of the commit that a snapshot has pinned. Of a whole table memory has most answers. */
 export class CacheSnapshotTable<Row extends object> implements SnapshotTable<Row> {
@@ -43,21 +45,21 @@ export class CacheSnapshotTable<Row extends object> implements SnapshotTable<Row
 
   // `never`: what comes back has the type that the interface's overloads say.
   async findMany(query: object = {}): Promise<never[]> {
-    const { signal } = query as { readonly signal?: AbortSignal }
-    return (await this.#find(readFindMany(this.#live.mapping, checkSignal(query)), signal)) as never[]
+    return (await this.#find('findMany', query)) as never[]
   }
 
   async findFirst(query: object = {}): Promise<null> {
-    const { signal } = query as { readonly signal?: AbortSignal }
-    const [row] = await this.#find(readFindFirst(this.#live.mapping, checkSignal(query)), signal)
+    const [row] = await this.#find('findFirst', query)
     return (row ?? null) as unknown as null
   }
 
-  #find(query: CheckedQuery, signal: AbortSignal | undefined): Promise<object[]> {
-    this.#check()
+  #find(kind: 'findMany' | 'findFirst', query: { readonly signal?: AbortSignal }): Promise<object[]> {
+    query.signal?.throwIfAborted()
     const live = this.#live
-    const memory = (): object[] => live.finder.findChecked(query, this.#snapshot.seq)
-    return this.#ask(memory, () => this.#beyond.findMany(live, query, signal))
+    const asked = live.finder.ask(kind, query, ASIDE)
+    this.#check()
+    const memory = (): object[] => live.finder.findAsked(asked, this.#snapshot.seq)
+    return this.#ask(memory, () => this.#beyond.findMany(live, asked.checked, query.signal))
   }
 
   async count(query: object = {}): Promise<number> {

@@ -2,7 +2,8 @@ import { TEXT, type TupleView } from '../change/change.js'
 import { encodingOf, type Encoding, hashOf, NULL_KEY } from '../sql/encode.js'
 import { hashNumber } from '../sql/hash-bytes.js'
 import type { ValueType } from '../sql/value-type.js'
-import type { IndexKey, StoredIndex, TableIndexes } from '../store/index/table-indexes.js'
+import type { IndexKey, StoredIndex } from '../store/index/stored-index.js'
+import type { TableIndexes } from '../store/index/table-indexes.js'
 import type { ColumnTypes } from './predicate.js'
 import type { Slot } from './slot.js'
 
@@ -49,6 +50,7 @@ function orderedIndex(
   const encodings = types.map(encodingOf)
   const offsets = encodings.reduce<number[]>((sums, { width }) => [...sums, sums.at(-1)! + width], [0])
   const key: IndexKey = {
+    isHash: false,
     columns,
     width: offsets.at(-1)!,
     write(view, into) {
@@ -72,6 +74,7 @@ function hashIndex(
   indexes: TableIndexes,
 ): TableIndex {
   const key: IndexKey = {
+    isHash: true,
     columns,
     width: 1,
     write({ kinds, bytes, starts, ends }: TupleView, into, seed) {

@@ -1,14 +1,16 @@
 import { KeyError, NotFoundError, OptionError } from '../errors.js'
 import type { Lsn } from '../change/lsn.js'
 import type { CommitSeq } from '../store/address.js'
+import type { AskedQuery } from './asked.js'
 import { answer, type ReadContext, type ReadSession, type TableSource } from './answer.js'
 import { evict, fillByKey, fillQuery, type Located, prefetch } from './fill.js'
 import { type LiveTable, lookUp } from './live.js'
 import { LocalTable } from './local.js'
-import { type CheckedQuery, readCount, readFindFirst, readFindMany } from './query.js'
+import { readFindMany } from './query.js'
 import type { Explanation } from './query-types.js'
 import type {
   ChangesOptions,
+  CreateIndexOptions,
   FindUnique,
   Key,
   PrefetchOptions,
@@ -32,6 +34,7 @@ const READ_OPTIONS: ReadonlySet<string> = new Set([
 ])
 const FIND_OPTIONS: ReadonlySet<string> = new Set(['where', 'consistency', ...READ_OPTIONS])
 const PREFETCH_OPTIONS: ReadonlySet<string> = new Set(['signal'])
+const INDEX_OPTIONS: ReadonlySet<string> = new Set(['signal', 'onProgress'])
 const CHANGES_OPTIONS: ReadonlySet<string> = new Set(['where', 'since', 'signal'])
 
 /** The asynchronous reads of a table as it is now: memory where that proves the answer, else PostgreSQL, as the options say. */
@@ -99,13 +102,13 @@ class AsyncReads<Row extends object> implements SessionTable<Row> {
 
   // `never`: what comes back has the type that the interface's overloads say.
   async findMany(query: object = {}): Promise<never[]> {
-    const checked = readFindMany(this.#source.live.mapping, query, READ_OPTIONS)
-    return this.#find(checked, query, table => table.findMany(ofSnapshot(query))) as Promise<never[]>
+    const asked = this.#source.live.finder.ask('findMany', query, READ_OPTIONS)
+    return this.#find(asked, query, table => table.findMany(ofSnapshot(query))) as Promise<never[]>
   }
 
   async findFirst(query: object = {}): Promise<null> {
-    const checked = readFindFirst(this.#source.live.mapping, query, READ_OPTIONS)
-    const [row] = await this.#find(checked, query, async table => {
+    const asked = this.#source.live.finder.ask('findFirst', query, READ_OPTIONS)
+    const [row] = await this.#find(asked, query, async table => {
       const found = await table.findFirst(ofSnapshot(query))
       return found === null ? [] : [found]
     })
@@ -113,28 +116,28 @@ class AsyncReads<Row extends object> implements SessionTable<Row> {
   }
 
   #find(
-    checked: CheckedQuery,
+    asked: AskedQuery,
     options: ReadOptions,
     snapshot: (table: SnapshotTable<Row>) => Promise<Row[]>,
   ): Promise<object[]> {
     return answer<Row, object[]>(this.#context, this.#source, options, {
-      memory: live => live.finder.findChecked(checked, live.store.visible),
+      memory: live => live.finder.findAsked(asked, live.store.visible),
       snapshot,
-      database: live => this.#context.database.findMany(live, checked, options.signal),
+      database: live => this.#context.database.findMany(live, asked.checked, options.signal),
       fill: async live => {
-        const filled = await fillQuery(live, checked, options.signal)
+        const filled = await fillQuery(live, asked.checked, options.signal)
         return filled === undefined ? undefined : { value: filled.rows, lsn: filled.lsn }
       },
     })
   }
 
   async count(query: object = {}): Promise<number> {
-    const where = readCount(this.#source.live.mapping, query, READ_OPTIONS)
+    const asked = this.#source.live.finder.ask('count', query, READ_OPTIONS)
     const options: ReadOptions = query
     return answer<Row, number>(this.#context, this.#source, options, {
-      memory: live => live.finder.countChecked(where, live.store.visible),
+      memory: live => live.finder.countAsked(asked, live.store.visible),
       snapshot: table => table.count(ofSnapshot(query)),
-      database: live => this.#context.database.count(live, where, options.signal),
+      database: live => this.#context.database.count(live, asked.checked.where, options.signal),
     })
   }
 
@@ -144,10 +147,11 @@ class AsyncReads<Row extends object> implements SessionTable<Row> {
   }
 }
 
-/** Opens what goes on after the call. */
+/** What the cache does for its tables: it goes on after the call. */
 export interface TableFollowers<Row> {
   readonly changes: (options: ChangesOptions<Row>) => AsyncIterableIterator<TableChange<Row>>
   readonly watch: (query: object, signal: AbortSignal | undefined) => AsyncIterableIterator<Watched<Row>>
+  readonly createIndex: (properties: readonly string[], options: CreateIndexOptions) => Promise<void>
 }
 
 /** A table as it is now. */
@@ -185,6 +189,11 @@ export class CacheTable<Row extends object> extends AsyncReads<Row> implements T
   async prefetch(keys: Iterable<Key<Row>>, options: PrefetchOptions = {}): Promise<void> {
     const { signal } = checkOptions('prefetch', options, PREFETCH_OPTIONS) as PrefetchOptions
     await prefetch(this.live, keys, signal)
+  }
+
+  async createIndex(properties: readonly string[], options: CreateIndexOptions = {}): Promise<void> {
+    checkOptions('createIndex', options, INDEX_OPTIONS)
+    await this.#followers.createIndex(properties, options)
   }
 
   evict(key: Key<Row>): boolean {

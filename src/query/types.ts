@@ -121,6 +121,20 @@ export interface PrefetchOptions {
   readonly signal?: AbortSignal
 }
 
+/** How far the making of an index has come. */
+export interface IndexProgress {
+  readonly rows: number
+  /** As the table is now: about where it ends. */
+  readonly rowsTotal: number
+}
+
+export interface CreateIndexOptions {
+  /** Calls it off: nothing of the index is left then. */
+  readonly signal?: AbortSignal | undefined
+  /** Called after each slice. */
+  readonly onProgress?: ((progress: IndexProgress) => void) | undefined
+}
+
 export interface ChangesOptions<Row> {
   /**
    * Only changes of these rows: a row that begins to match is an insert, one that ceases to match a delete. Readers that each want another value
@@ -194,6 +208,15 @@ export interface Table<Row> extends Omit<SnapshotTable<Row>, keyof SnapshotQueri
    */
   evict(key: Key<Row>): boolean
   /**
+   * Makes an index on these properties, as `@Index` would have: for values of all of them, for values of the first ones and a range of the next, and for
+   * their order. The table is read and written meanwhile: it is made in slices of `sliceMs`, and commits that come enter it. Resolves when queries use
+   * it, those of snapshots that were open before, too; at once if there is such an index. It is there from then on, also when the cache loads anew.
+   *
+   * @throws {QueryError} for a property that the table does not have. @throws {OptionError} @throws {NotLocalError} if only PostgreSQL can compare values of
+   * one. @throws {MemoryLimitError} if there is no room for it. @throws {NotReadyError} @throws {ClosedError} Rejects with the signal's reason when it aborts.
+   */
+  createIndex(properties: readonly Property<Row>[], options?: CreateIndexOptions): Promise<void>
+  /**
    * The table's changes from now on, commit by commit, in the order of their commits, each when its commit is visible. Ends when `signal`
    * aborts, the loop is left, or the cache closes. A reader that falls too far behind gets a `gap` and goes on with what is newest.
    *
@@ -223,7 +246,10 @@ export interface Table<Row> extends Omit<SnapshotTable<Row>, keyof SnapshotQueri
 }
 
 /** A table as one session reads it: asynchronous reads, none of which goes back behind another one of the session. */
-export type SessionTable<Row> = Omit<Table<Row>, 'local' | 'changes' | 'watch' | 'prefetch' | 'evict'>
+export type SessionTable<Row> = Omit<
+  Table<Row>,
+  'local' | 'changes' | 'watch' | 'prefetch' | 'evict' | 'createIndex'
+>
 
 /** All tables as of one commit. Release it with `using`, or `close()`: it keeps old row versions in memory. */
 export interface Snapshot extends Disposable {

@@ -5,6 +5,9 @@ import { isKeyObject } from './key.js'
 import type { CheckedQuery } from './query.js'
 import { all, type Condition } from './where.js'
 
+/** Rows that are asked for where there should be one: a second one shows that the key is not unique. */
+export const UNIQUE_ASKED = 2
+
 interface UniqueKey {
   /** Positions in the mapping. */
   readonly columns: readonly number[]
@@ -34,15 +37,36 @@ export class UniqueKeys {
    * @throws {KeyError} for a part that is missing. (A value that can't be one of its column is a QueryError of the query.)
    */
   read(key: unknown): CheckedQuery | null {
+    const found = this.#find(key)
+    return found === null
+      ? null
+      : {
+          where: this.#condition(found, key as object),
+          orderBy: [],
+          skip: 0,
+          take: UNIQUE_ASKED,
+          columns: null,
+        }
+  }
+
+  /** Whether a caller's key is one of these: then it is a condition, too. @throws {KeyError} as `read` does. */
+  isUnique(key: unknown): key is object {
+    const found = this.#find(key)
+    if (found === null) return false
+    const values = key as Readonly<Record<string, unknown>>
+    // A condition may be more than a value; a key may not.
+    if (!found.properties.every(property => isPlainValue(values[property]))) this.#condition(found, values)
+    return true
+  }
+
+  #find(key: unknown): UniqueKey | null {
     if (this.#keys.length === 0 || !isKeyObject(key)) return null
     const given = Object.keys(key)
     const found = this.#keys.find(
       ({ properties }) =>
         properties.length === given.length && properties.every(property => given.includes(property)),
     )
-    return found === undefined
-      ? null
-      : { where: this.#condition(found, key), orderBy: [], skip: 0, take: 2, columns: null }
+    return found ?? null
   }
 
   #condition({ columns, properties }: UniqueKey, key: object): Condition {
@@ -71,4 +95,10 @@ export class UniqueKeys {
   #refuse(problem: string, options?: ErrorOptions): KeyError {
     return new KeyError(this.#table, problem, options)
   }
+}
+
+const PLAIN_TYPES: ReadonlySet<string> = new Set(['string', 'number', 'bigint', 'boolean'])
+
+function isPlainValue(value: unknown): boolean {
+  return PLAIN_TYPES.has(typeof value) || value instanceof Date || value instanceof Uint8Array
 }

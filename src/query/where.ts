@@ -34,7 +34,7 @@ export type Condition =
     }
 
 export const EVERY_ROW: Condition = { kind: 'constant', value: true }
-const NO_ROW: Condition = { kind: 'constant', value: false }
+export const NO_ROW: Condition = { kind: 'constant', value: false }
 
 /** Conditions within conditions, at most. */
 const DEPTH_MAX = 32
@@ -190,6 +190,30 @@ export function all(conditions: readonly Condition[]): Condition {
     .filter(each => each !== EVERY_ROW)
   if (of.length === 0) return EVERY_ROW
   return of.length === 1 ? of[0]! : { kind: 'and', of }
+}
+
+/** The same condition of other values, each at its place. They are known to be fit. */
+export function withValues(condition: Condition, values: readonly unknown[]): Condition {
+  const operand = ({ place }: Operand): Operand => {
+    const given = values[place]
+    return { given, parameter: databaseParameter(given), place }
+  }
+  switch (condition.kind) {
+    case 'constant':
+    case 'null':
+      return condition
+    case 'and':
+    case 'or':
+      return { kind: condition.kind, of: condition.of.map(each => withValues(each, values)) }
+    case 'not':
+      return { kind: 'not', of: withValues(condition.of, values) }
+    case 'compare':
+      return { ...condition, value: operand(condition.value) }
+    case 'in':
+      return { ...condition, values: condition.values.map(operand) }
+    case 'text':
+      return { ...condition, text: values[condition.place] as string }
+  }
 }
 
 function any(conditions: readonly Condition[]): Condition {

@@ -165,7 +165,8 @@ function boolText(value: unknown): string | NoKeyText {
 // Under the u flag a whole pair is one character, so the range matches halves only.
 const NOT_IN_TEXT = /[\0\ud800-\udfff]/u
 
-function plainText(value: unknown): string | NoKeyText {
+/** Of the types whose values are any texts, each as it is. */
+export function plainText(value: unknown): string | NoKeyText {
   if (typeof value !== 'string') return NOT_TEXT
   return NOT_IN_TEXT.test(value) ? NOT_STORABLE : value
 }

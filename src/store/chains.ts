@@ -1,6 +1,6 @@
 import { type Address, type CommitSeq, NONE, type RowId } from './address.js'
 import { TableIndexes } from './index/table-indexes.js'
-import { homeSlot, KeyIndex } from './key-index.js'
+import { HashIndex, homeSlot } from './hash-index.js'
 import type { MemoryAccount } from './memory.js'
 import type { Readers } from './readers.js'
 import { hashBytes } from '../sql/hash-bytes.js'
@@ -20,7 +20,7 @@ export class Chains {
   readonly slab: Slab
   readonly rows: RowIds
   readonly indexes: TableIndexes
-  readonly #keys: KeyIndex
+  readonly #keys: HashIndex
   readonly #format: RecordFormat
   readonly #readers: Readers
   readonly #seed: number
@@ -32,7 +32,7 @@ export class Chains {
   constructor(format: RecordFormat, memory: MemoryAccount, readers: Readers, seed: number) {
     this.slab = new Slab(memory)
     this.rows = new RowIds(memory)
-    this.#keys = new KeyIndex(memory)
+    this.#keys = new HashIndex(memory, true)
     this.#format = format
     this.#readers = readers
     this.#seed = seed

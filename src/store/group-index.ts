@@ -1,6 +1,6 @@
 import { NULL, TEXT, type TupleView } from '../change/change.js'
 import { hashBytes } from '../sql/hash-bytes.js'
-import type { StoredIndex } from './index/table-indexes.js'
+import type { StoredIndex } from './index/stored-index.js'
 import type { RecordFormat } from './record.js'
 
 /** An index of a bounded table, of which two values are equal exactly if their texts are. */

@@ -14,8 +14,7 @@ import {
   NOT_TOLD,
   placeIn,
 } from './group-index.js'
-import { Batch, Place } from './index/sorted-entries.js'
-import type { StoredIndex } from './index/table-indexes.js'
+import type { StoredIndex } from './index/stored-index.js'
 import type { Readers } from './readers.js'
 import type { Bounds } from './recency.js'
 import type { RecordFormat } from './record.js'
@@ -25,8 +24,6 @@ import type { Truncations } from './truncations.js'
 
 /** Rows of a group that is kept, at most: they are made known in one turn of the event loop. */
 const GROUP_ROWS_MAX = 2_000
-/** Entries of an index that are read at one time. */
-const ENTRIES_READ = 64
 /** A group takes at most this share of what a table keeps: else it would drive out all others. */
 const SHARE = 2
 
@@ -62,10 +59,6 @@ export class Groups {
   readonly #host: GroupsHost
   readonly #selectOrder: Int32Array
   readonly #view = new TupleView()
-  readonly #place = new Place()
-  readonly #until = new Place()
-  /** By how many numbers an entry has. */
-  readonly #batches: Batch[] = []
 
   constructor(
     bounds: Bounds,
@@ -110,19 +103,10 @@ export class Groups {
     this.#show(value)
     const key = new Float64Array(stored.key.width)
     stored.key.write(this.#view, key, indexes.seed)
-    stored.entries.seek(key, key.length, false, this.#place)
-    stored.entries.seek(key, key.length, true, this.#until)
-    const found: RowId[] = []
-    const batch = (this.#batches[key.length] ??= new Batch(ENTRIES_READ, key.length))
-    for (;;) {
-      const count = stored.entries.next(this.#place, this.#until, ENTRIES_READ, batch)
-      if (count === 0) return found
-      for (let i = 0; i < count; i++) {
-        const row = batch.rows[i]!
-        const head = rows.head(row)
-        if (slab.seq(head) <= this.#readers.visible && this.#isIn(value, head)) found.push(row)
-      }
-    }
+    return stored.rowsOf(key).filter(row => {
+      const head = rows.head(row)
+      return slab.seq(head) <= this.#readers.visible && this.#isIn(value, head)
+    })
   }
 
   #isIn(value: GroupValue, head: Address): boolean {

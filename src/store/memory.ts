@@ -40,6 +40,12 @@ export class MemoryAccount {
     this.#used += bytes
   }
 
+  /** @throws {MemoryLimitError} if there is no room for so much. Nothing is taken. */
+  mustHave(bytes: number): void {
+    this.take(bytes)
+    this.give(bytes)
+  }
+
   give(bytes: number): void {
     this.#used -= bytes
     this.budget.give(bytes)

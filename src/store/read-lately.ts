@@ -13,7 +13,7 @@ export class ReadLately {
     this.#places = places
   }
 
-  /** Whether the row was read lately, before this. */
+  /** Whether the row was read lately, before this. Hot: once per cold read. */
   seen(row: RowId): boolean {
     this.#rows ??= new Uint32Array(this.#places)
     const place = row % this.#places

@@ -25,6 +25,9 @@ import { TupleWriter } from './tuple-writer.js'
 /** How many decoded rows a table keeps; the packed rows are bounded by bytes. */
 const DECODED_MAX = 8192
 
+/** Of the rows that could be kept decoded in place of another one, one in so many is. */
+const ONE_IN = 16
+
 export type { DecodedKey, TableLayout, TouchObserver, WriteObserver } from './table-layout.js'
 
 /**
@@ -58,6 +61,8 @@ export class TableStore {
   readonly #readLately = new ReadLately(2 * DECODED_MAX)
   /** Answers have many rows: what does not fit must not push out one after the other what would. */
   readonly #foundLately = new ReadLately(DECODED_MAX / 2)
+  /** Counts the rows that could have taken another one's place. */
+  #displacing = 0
   /** Rows that the transaction in progress has written, once each. */
   #touched = new IdList()
   #pendingSize = 0
@@ -225,17 +230,37 @@ export class TableStore {
   rowOf(record: Address, row: RowId): object {
     const { slab, rows } = this.#chains
     if (rows.head(row) !== record) return this.decode(record)
-    const isKept = slab.has(record, DECODED)
-    if (!isKept && !this.#foundLately.seen(row)) return this.decode(record)
+    return slab.has(record, DECODED) || this.#deservesPlace(row) ? this.#keptRow(record) : this.decode(record)
+  }
+
+  /** As `rowOf`, of a record that `view` shows. */
+  rowShown(record: Address, view: TupleView): object {
+    const { slab, rows } = this.#chains
+    const row = slab.rowId(record)
+    const isNewest = rows.head(row) === record
+    if (isNewest && (slab.has(record, DECODED) || this.#deservesPlace(row))) return this.#keptRow(record)
+    return this.layout.decode(view, slab.has(record, ASCII))
+  }
+
+  /** The row that is kept decoded, or is from now on. */
+  #keptRow(record: Address): object {
+    const { slab } = this.#chains
     const decodedKey = this.#decodedKey(record)
-    const kept = isKept ? this.decoded.get(decodedKey) : undefined
+    const kept = slab.has(record, DECODED) ? this.decoded.get(decodedKey) : undefined
     if (kept !== undefined) return kept
     const decoded = this.decode(record)
+    // Not behind a truncation, published or pending: a snapshot may still read what that one killed.
     if (slab.seq(record) >= this.#truncations.newest) {
       slab.set(record, DECODED)
       this.decoded.set(decodedKey, decoded)
     }
     return decoded
+  }
+
+  /** Whether a row that an index has found is to be kept decoded. Where there is no room left, only some of those that could be: to drive out one such row for another costs more than it saves. */
+  #deservesPlace(row: RowId): boolean {
+    if (!this.#foundLately.seen(row)) return false
+    return this.decoded.size < this.decoded.max || ++this.#displacing % ONE_IN === 0
   }
 
   /**
@@ -290,6 +315,11 @@ export class TableStore {
   decode(record: Address): object {
     const ascii = this.point(record, this.#view)
     return this.layout.decode(this.#view, ascii)
+  }
+
+  /** Whether every byte of the record's values is below 0x80. */
+  isAscii(record: Address): boolean {
+    return this.#chains.slab.has(record, ASCII)
   }
 
   /** Points `view` at the record's values, in SELECT order: good until the next write. Returns whether every byte is below 0x80. */

@@ -4,29 +4,7 @@ import type { MemoryAccount } from '../memory.js'
 import type { RecordFormat } from '../record.js'
 import type { RowIds } from '../row-ids.js'
 import { type Slab, TOMBSTONE } from '../slab.js'
-import { SortedEntries } from './sorted-entries.js'
-
-/** How an index makes numbers of a row's values: equal values give equal numbers. */
-export interface IndexKey {
-  /** Positions of the indexed columns, in the index's order. */
-  readonly columns: readonly number[]
-  /** Numbers in a key. */
-  readonly width: number
-  /** Writes the key of the row that `view` shows in SELECT order. `seed` is for those that hash. */
-  write(view: TupleView, into: Float64Array, seed: number): void
-}
-
-/** One index: an entry for each value that a retained version of a row has. */
-export class StoredIndex {
-  readonly entries: SortedEntries
-
-  constructor(
-    readonly key: IndexKey,
-    memory: MemoryAccount,
-  ) {
-    this.entries = new SortedEntries(key.width, memory)
-  }
-}
+import { entryBytes, type IndexKey, StoredIndex } from './stored-index.js'
 
 /**
  * A table's indexes. An entry (value, row) is there exactly as long as some version of the row, published or not, pinned or the newest, has
@@ -57,7 +35,7 @@ export class TableIndexes {
     return this.#seed
   }
 
-  /** An index of a table that has no rows yet. */
+  /** An index that all versions from now on have entries in: of a table that has no rows yet, or one that the rows there are enter by `enter`. */
   add(key: IndexKey): StoredIndex {
     const index = new StoredIndex(key, this.#memory)
     this.list.push(index)
@@ -74,10 +52,11 @@ export class TableIndexes {
     this.#show(record, this.#view)
     const isNew = before === NONE || this.#slab.has(before, TOMBSTONE)
     if (!isNew) this.#show(before, this.#other)
-    for (const { key, entries } of this.list) {
+    for (const index of this.list) {
+      const { key } = index
       if (!isNew && this.#hasSameValues(key)) continue
       key.write(this.#view, this.#key, this.#seed)
-      entries.add(this.#key, row)
+      index.add(this.#key, row)
     }
   }
 
@@ -87,9 +66,37 @@ export class TableIndexes {
     const row = this.#slab.rowId(record)
     const head = this.#rows.head(row)
     this.#show(record, this.#view)
-    for (const { key, entries } of this.list) {
+    for (const index of this.list) {
+      const { key } = index
       key.write(this.#view, this.#key, this.#seed)
-      if (!this.#someVersionHas(key, head)) entries.remove(this.#key, row)
+      if (!this.#someVersionHas(key, head)) index.remove(this.#key, row)
+    }
+  }
+
+  /** @throws {MemoryLimitError} if there is no room for an index of so many rows: better to see it now than in the middle of a commit. */
+  mustHaveRoom(key: IndexKey, rows: number): void {
+    this.#memory.mustHave(rows * entryBytes(key))
+  }
+
+  /** Takes an index away, with what it holds. */
+  remove(index: StoredIndex): void {
+    const place = this.list.indexOf(index)
+    if (place >= 0) this.list.splice(place, 1)
+    index.clear()
+  }
+
+  /**
+   * Gives the row, whatever versions it has, its entries in an index that was added when it was there already. Versions that come or go before or after
+   * do no harm: an entry that is there is not added again, and one that is not there need not be removed.
+   *
+   * @throws {MemoryLimitError}
+   */
+  enter(index: StoredIndex, row: RowId): void {
+    for (let record = this.#rows.head(row); record !== NONE; record = this.#slab.older(record)) {
+      if (this.#slab.has(record, TOMBSTONE)) continue
+      this.#show(record, this.#view)
+      index.key.write(this.#view, this.#key, this.#seed)
+      index.add(this.#key, row)
     }
   }
 
@@ -131,6 +138,6 @@ export class TableIndexes {
 
   /** Gives everything back at once. */
   clear(): void {
-    for (const { entries } of this.list) entries.clear()
+    for (const index of this.list) index.clear()
   }
 }

@@ -1,23 +1,22 @@
 import { assert } from '../errors.js'
-import type { Address, RowId } from './address.js'
+import { type Address, NONE, type RowId } from './address.js'
 import type { MemoryAccount } from './memory.js'
 
 const SEGMENT_SLOTS = 1024
 const SLOT_MASK = SEGMENT_SLOTS - 1
+/** 32-bit words of a slot: row id + 1 (0: empty), and the hash. */
+const SLOT_WORDS = 2
 /**
- * Three 32-bit words a slot: row id + 1 (0: empty), the key's hash, and the address of the row's newest version. The address stands in the
- * row's own entry as well; here it saves a look-up the step to a third place in memory, and that is most of what a cold read costs.
+ * And the address of the row's newest version. It stands in the row's own entry as well; here it saves a look-up by key the step to a third
+ * place in memory, and that is most of what a cold read costs.
  */
-const SLOT_WORDS = 3
-const SEGMENT_WORDS = SEGMENT_SLOTS * SLOT_WORDS
+const HEADED_SLOT_WORDS = 3
 /** A segment with more entries is split. */
 const SEGMENT_FULL = Math.floor(SEGMENT_SLOTS * 0.85)
 
 const PAGE_SEGMENTS = 32
-const PAGE_WORDS = PAGE_SEGMENTS * SEGMENT_WORDS
-const PAGE_BYTES = PAGE_WORDS * 4
 
-const NO_PAGE = new Uint32Array(SLOT_WORDS)
+const NO_PAGE = new Uint32Array(HEADED_SLOT_WORDS)
 
 /** Beyond this the hash, not the number of keys, fills a segment. */
 const DEPTH_MAX = 28
@@ -27,28 +26,34 @@ export function homeSlot(hash: number): number {
 }
 
 /**
- * From a key's hash to the rows that may have it: extendible hashing over segments of open addressing, in typed arrays.
+ * From a hash to the rows that may have what was hashed: extendible hashing over segments of open addressing, in typed arrays.
  *
- * It grows by splitting one segment at a time, so that no insertion stops the world to rehash millions of keys. It knows rows by
- * their ids and not by address; whether a row really has the key is the caller's to compare, on equal hashes only.
+ * It grows by splitting one segment at a time, so that no insertion stops the world to rehash millions of entries. It knows rows by
+ * their ids and not by address; whether a row really has the value is the caller's to compare, on equal hashes only. Equal hashes lie
+ * in one segment whatever it is split into, so there may be some dozens of entries with one hash, and not more.
  */
-export class KeyIndex {
+export class HashIndex {
   readonly #memory: MemoryAccount
+  readonly #slotWords: number
+  readonly #segmentWords: number
+  readonly #pageBytes: number
   readonly #pages: Uint32Array[] = []
   /** From a hash's upper bits to a segment. */
   #directory: number[] = []
   #depth = 0
   /** Where `next` found its last entry. */
   foundSlot = 0
-  /** The newest version of the row in that entry. */
-  foundHead: Address = 0
   #foundPage: Uint32Array = NO_PAGE
   #foundPlace = 0
   readonly #segmentDepth: number[] = []
   readonly #segmentCount: number[] = []
 
-  constructor(memory: MemoryAccount) {
+  /** `withHeads`: an entry holds the newest version of its row, too. */
+  constructor(memory: MemoryAccount, withHeads: boolean) {
     this.#memory = memory
+    this.#slotWords = withHeads ? HEADED_SLOT_WORDS : SLOT_WORDS
+    this.#segmentWords = SEGMENT_SLOTS * this.#slotWords
+    this.#pageBytes = PAGE_SEGMENTS * this.#segmentWords * 4
   }
 
   /**
@@ -59,19 +64,24 @@ export class KeyIndex {
     if (this.#directory.length === 0) return -1
     const segment = this.#segmentOf(hash)
     const page = this.#pages[segment >>> 5]!
-    const base = (segment & (PAGE_SEGMENTS - 1)) * SEGMENT_WORDS
+    const words = this.#slotWords
+    const base = (segment & (PAGE_SEGMENTS - 1)) * this.#segmentWords
     for (let at = slot; ; at++) {
-      const place = base + (at & SLOT_MASK) * SLOT_WORDS
+      const place = base + (at & SLOT_MASK) * words
       const entry = page[place]!
       if (entry === 0) return -1
       if (page[place + 1] === hash) {
         this.foundSlot = at
-        this.foundHead = page[place + 2]!
         this.#foundPage = page
         this.#foundPlace = place
         return entry - 1
       }
     }
+  }
+
+  /** The newest version of the row in the entry that `next` found last. */
+  get foundHead(): Address {
+    return this.#foundPage[this.#foundPlace + 2]!
   }
 
   /** Changes the newest version in the entry that `next` found last. The index must not have changed since. */
@@ -90,7 +100,7 @@ export class KeyIndex {
   }
 
   /** @throws {MemoryLimitError} if the index would have to grow and may not. Nothing has changed then. */
-  insert(hash: number, rowId: RowId, head: Address): void {
+  insert(hash: number, rowId: RowId, head: Address = NONE): void {
     if (this.#directory.length === 0) this.#directory = [this.#addSegment(0)]
     let segment = this.#segmentOf(hash)
     while (this.#segmentCount[segment]! >= SEGMENT_FULL) {
@@ -106,43 +116,46 @@ export class KeyIndex {
 
   #put(segment: number, hash: number, rowId: RowId, head: Address): void {
     const page = this.#pages[segment >>> 5]!
-    const base = (segment & (PAGE_SEGMENTS - 1)) * SEGMENT_WORDS
+    const words = this.#slotWords
+    const base = (segment & (PAGE_SEGMENTS - 1)) * this.#segmentWords
     let slot = hash & SLOT_MASK
-    while (page[base + slot * SLOT_WORDS] !== 0) slot = (slot + 1) & SLOT_MASK
-    const place = base + slot * SLOT_WORDS
+    while (page[base + slot * words] !== 0) slot = (slot + 1) & SLOT_MASK
+    const place = base + slot * words
     page[place] = rowId + 1
     page[place + 1] = hash
-    page[place + 2] = head
+    if (words === HEADED_SLOT_WORDS) page[place + 2] = head
     this.#segmentCount[segment]!++
   }
 
-  /** Removes the entry of this row. */
+  /** Removes the entry of this row, which must be there. */
   remove(hash: number, rowId: RowId): void {
     const segment = this.#segmentOf(hash)
     const page = this.#pages[segment >>> 5]!
-    const base = (segment & (PAGE_SEGMENTS - 1)) * SEGMENT_WORDS
+    const words = this.#slotWords
+    const base = (segment & (PAGE_SEGMENTS - 1)) * this.#segmentWords
     let slot = hash & SLOT_MASK
-    while (page[base + slot * SLOT_WORDS] !== rowId + 1) {
-      assert(page[base + slot * SLOT_WORDS] !== 0, 'a row that is taken out of the key index is in it')
+    // A row may have several entries, with different hashes.
+    while (page[base + slot * words] !== rowId + 1 || page[base + slot * words + 1] !== hash) {
+      assert(page[base + slot * words] !== 0, 'a row that is taken out of an index is in it')
       slot = (slot + 1) & SLOT_MASK
     }
     // Entries behind the gap move up, so that every search still ends at the first empty slot.
     let probe = (slot + 1) & SLOT_MASK
-    for (let from = base + probe * SLOT_WORDS; page[from] !== 0; from = base + probe * SLOT_WORDS) {
+    for (let from = base + probe * words; page[from] !== 0; from = base + probe * words) {
       const home = page[from + 1]! & SLOT_MASK
       if (((probe - home) & SLOT_MASK) >= ((probe - slot) & SLOT_MASK)) {
-        page.copyWithin(base + slot * SLOT_WORDS, from, from + SLOT_WORDS)
+        page.copyWithin(base + slot * words, from, from + words)
         slot = probe
       }
       probe = (probe + 1) & SLOT_MASK
     }
-    page[base + slot * SLOT_WORDS] = 0
+    page[base + slot * words] = 0
     this.#segmentCount[segment]!--
   }
 
   /** Gives every page back at once. */
   clear(): void {
-    this.#memory.give(this.#pages.length * PAGE_BYTES)
+    this.#memory.give(this.#pages.length * this.#pageBytes)
     this.#pages.length = 0
     this.#directory = []
     this.#depth = 0
@@ -154,8 +167,8 @@ export class KeyIndex {
   #addSegment(depth: number): number {
     const segment = this.#segmentDepth.length
     if (segment >>> 5 === this.#pages.length) {
-      this.#memory.take(PAGE_BYTES)
-      this.#pages.push(new Uint32Array(PAGE_WORDS))
+      this.#memory.take(this.#pageBytes)
+      this.#pages.push(new Uint32Array(PAGE_SEGMENTS * this.#segmentWords))
     }
     this.#segmentDepth.push(depth)
     this.#segmentCount.push(0)
@@ -189,16 +202,18 @@ export class KeyIndex {
 
   #share(segment: number, sibling: number, depth: number): void {
     const page = this.#pages[segment >>> 5]!
-    const base = (segment & (PAGE_SEGMENTS - 1)) * SEGMENT_WORDS
-    const entries = page.slice(base, base + SEGMENT_WORDS)
-    page.fill(0, base, base + SEGMENT_WORDS)
+    const words = this.#slotWords
+    const base = (segment & (PAGE_SEGMENTS - 1)) * this.#segmentWords
+    const entries = page.slice(base, base + this.#segmentWords)
+    page.fill(0, base, base + this.#segmentWords)
     this.#segmentCount[segment] = 0
     const bit = 0x8000_0000 >>> depth
-    for (let place = 0; place < SEGMENT_WORDS; place += SLOT_WORDS) {
+    for (let place = 0; place < entries.length; place += words) {
       const entry = entries[place]!
       if (entry === 0) continue
       const hash = entries[place + 1]!
-      this.#put((hash & bit) !== 0 ? sibling : segment, hash, entry - 1, entries[place + 2]!)
+      const head = words === HEADED_SLOT_WORDS ? entries[place + 2]! : NONE
+      this.#put((hash & bit) !== 0 ? sibling : segment, hash, entry - 1, head)
     }
   }
 }
