@@ -284,10 +284,9 @@ class Follower {
   async missed(pool: pg.Pool): Promise<number> {
     if (this.#hasGap) return 0
     const { rows } = await pool.query<Entry>('select id from ledger')
-    const missing = (): number => rows.filter(({ id }) => !this.#told.has(id)).length
-    // What the last load made different may be being looked for still.
+    // What the last load made different may be being looked for still: a turn of that is short, and so is the look at how far it has come.
     const untilMs = performance.now() + FRESH_PATIENCE_MS
-    while (missing() > 0 && performance.now() < untilMs) await nextTurn()
-    return missing()
+    while (this.#told.size < rows.length && performance.now() < untilMs) await nextTurn()
+    return rows.filter(({ id }) => !this.#told.has(id)).length
   }
 }
