@@ -92,7 +92,8 @@ export async function runReconnect(options: ReconnectOptions): Promise<Reconnect
       },
     })
     const writers = new Writers(url)
-    const reader = new Reader(cache)
+    // Ends before the cache does, also when something has gone wrong: it would be told of the cache's end, and nobody of what went wrong.
+    await using reader = new Reader(cache)
     const follower = new Follower(cache)
     const freshMs: number[] = []
     try {
@@ -218,7 +219,7 @@ class Writers {
 }
 
 /** Looks all the time; every look has to show one commit's state, and none an older one than the look before. */
-class Reader {
+class Reader implements AsyncDisposable {
   readonly #watching: Promise<void>
   readonly #seen = new Map<number, number>()
   #going = true
@@ -258,6 +259,10 @@ class Reader {
     this.#going = false
     await this.#watching
     return { reads: this.#reads, refused: this.#refused, wrong: this.#wrong }
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.stop()
   }
 }
 
