@@ -202,7 +202,8 @@ export class Generation {
     const resumed = await resumeSlotSource(connections, options.runtime, sourceOptions, left, signal)
     if (typeof resumed === 'string') return resumed
     this.#source = resumed.source
-    this.#fills.filler?.resume(this.#server.resumed(resumed.startedAt))
+    const isSameServer = this.#server.resumed(resumed.startedAt)
+    this.#fills.filler?.resume(isSameServer)
     this.#prober = this.#makeProber()
     return null
   }
