@@ -1,6 +1,5 @@
 import { setMaxListeners } from 'node:events'
 import type pg from 'pg'
-import type { Lsn } from '../change/lsn.js'
 import { type CacheError, ClosedError, NotReadyError } from '../errors.js'
 import { ChangeFeed } from '../feed/feed.js'
 import { FreshnessGates } from '../freshness/gates.js'
@@ -28,7 +27,6 @@ import { type CacheEvents, Emitter, turnsTold } from './events.js'
 import { Followers } from './followers.js'
 import type { Generation } from './generation.js'
 import type { CacheHealth, CacheState } from './health.js'
-import { isOtherHistory } from './histories.js'
 import { asCacheError, Lifecycle } from './lifecycle.js'
 import { OnlineIndexes } from './online-indexes.js'
 import { openConnections, readsAtOnce } from './opening.js'
@@ -36,6 +34,7 @@ import type { ResolvedOptions } from './options.js'
 import { Positions } from './positions.js'
 import { readContextOf, scopeContextOf } from './reads.js'
 import { RequestScopes } from './scopes.js'
+import { Served } from './served.js'
 import { CacheSession, type Session } from './session.js'
 import { prepare } from './setup.js'
 import { untilServerIsUp } from './start-retry.js'
@@ -64,12 +63,11 @@ export class CacheCore {
   readonly #ready = new Deferred()
   readonly #scopes = new RequestScopes(() => this.#scopeContext())
   readonly #tables: DeclaredTables
+  readonly #served: Served
   #sessions: SessionPool | null = null
   #context: ReadContext | null = null
   #lifecycle: Lifecycle | null = null
   #running: Promise<void> = Promise.resolve()
-  /** The generation that is read; null before the first one has caught up. */
-  #live: Generation | null = null
   #gone: ClosedError | null = null
   #closed: Promise<void> | null = null
 
@@ -82,7 +80,7 @@ export class CacheCore {
       decoder: options.decoder,
       closing: this.#closing.signal,
       ready: () => this.ready(),
-      growing: () => (this.#lifecycle?.generation === this.#live ? this.#live : null),
+      growing: () => (this.#lifecycle?.generation === this.#served.live ? this.#served.live : null),
       has: declaration => this.#tables.has(declaration),
     })
     this.#indexes = new OnlineIndexes({
@@ -107,7 +105,7 @@ export class CacheCore {
       options,
       closing: this.#closing.signal,
       readable: () => this.#readable(),
-      live: () => this.#live,
+      live: () => this.#served.live,
     })
     this.#followers = new Followers({
       feed: this.#feed,
@@ -126,6 +124,18 @@ export class CacheCore {
       reads: () => this.#reads,
     })
     this.#snapshots = new SnapshotKeeper(runtime, options.snapshotMaxAgeMs)
+    this.#served = new Served({
+      options,
+      gates: this.#gates,
+      feed: this.#feed,
+      tables: this.#tables,
+      positions: this.#positions,
+      snapshots: this.#snapshots,
+      audits: this.#audits,
+      entities: this.#entities,
+      isGone: () => this.#gone !== null,
+      onReady: () => this.#ready.resolve(),
+    })
     this.#strictSnapshots = new StrictSnapshots({
       runtime,
       max: options.connections,
@@ -181,23 +191,9 @@ export class CacheCore {
     this.#tables.declare(setup.mappings)
     this.#gates.refuse(new NotReadyError())
     const isBusy = (): boolean => this.#databaseGate.waiting > 0
-    this.#lifecycle = new Lifecycle(options, session, connections, sessions, this.#fallThrough, isBusy, {
-      beforeLoad: () => this.#makeRoom(),
-      onPosition: (generation, position, changed) => this.#onPosition(generation, position, changed),
-      onAborted: generation => {
-        if (generation === this.#live) this.#feed.aborted()
-      },
-      onOverfull: generation => this.#snapshots.endOldest(generation),
-      onTable: (generation, live) => this.#onTable(generation, live),
-      onProven: (generation, askedMs) => this.#onProven(generation, askedMs),
-      onDoubted: generation => {
-        if (generation === this.#live) this.#gates.doubt()
-      },
-      onCompared: (mapping, compared) => this.#audits.compared(mapping, compared),
-      onMismatches: (mapping, mismatches) => this.#audits.mismatched(mapping, mismatches),
-      onFailed: error => this.#fail(error),
-    })
-    const mayGiveUp = (): boolean => options.wait && this.#live === null
+    const hooks = this.#served.hooks(error => this.#fail(error))
+    this.#lifecycle = new Lifecycle(options, session, connections, sessions, this.#fallThrough, isBusy, hooks)
+    const mayGiveUp = (): boolean => options.wait && this.#served.live === null
     this.#running = this.#lifecycle
       .run(setup, signal, mayGiveUp)
       .catch((error: unknown) => this.#fail(asCacheError(error)))
@@ -215,7 +211,7 @@ export class CacheCore {
       positions: this.#positions,
       sessions: this.#sessions!,
       readable: () => this.#readable(),
-      prove: signal => this.#live?.prove(signal) ?? Promise.resolve(),
+      prove: signal => this.#served.live?.prove(signal) ?? Promise.resolve(),
       closed: () => this.#gone,
       scope: () => this.#scopes.current,
     })
@@ -230,61 +226,6 @@ export class CacheCore {
       () => this.#snapshots.open(this.#readable(), this.position),
       signal => this.token(undefined, signal === undefined ? {} : { signal }),
     )
-  }
-
-  /** Two generations at once must fit into the memory that one may have: else the old one goes first. */
-  #makeRoom(): void {
-    if (this.#live === null || this.#live.store.bytes * 2 <= this.#options.memoryBytes) return
-    this.#options.logger.warn('There is no room to load beside what is held, so memory is emptied first.')
-    const error = new NotReadyError()
-    this.#live.store.fail(error)
-    this.#gates.refuse(error)
-  }
-
-  #onPosition(generation: Generation, position: Lsn, changed: boolean): void {
-    if (generation !== this.#live) return
-    if (changed) this.#feed.published(position)
-    this.#positions.waits.moved()
-  }
-
-  #onTable(generation: Generation, live: LiveTable): void {
-    if (generation !== this.#live || this.#gone !== null) return
-    const number = this.#tables.follow(live)
-    if (number !== null) {
-      this.#feed.replaced(number, live)
-      return
-    }
-    // From now on it is loaded with the others.
-    this.#entities.push(live.mapping.declaration)
-    this.#tables.add(live)
-  }
-
-  #onProven(generation: Generation, askedMs: number): void {
-    if (this.#gone !== null) return
-    if (generation === this.#live) {
-      this.#gates.prove(askedMs)
-      this.#positions.waits.moved()
-    } else this.#takeOver(generation, askedMs)
-  }
-
-  /** All tables change hands in one synchronous run: nobody sees some of the old and some of the new. */
-  #takeOver(generation: Generation, provenMs: number): void {
-    const old = this.#live
-    const isFirst = old === null
-    this.#live = generation
-    if (old !== null && isOtherHistory(old, generation)) {
-      this.#options.logger.warn('The server has another history than the one that memory has shown so far.')
-      this.#positions.waits.historyChanged()
-    }
-    for (const live of generation.tables) this.#tables.follow(live)
-    this.#gates.restart(provenMs)
-    if (!isFirst) {
-      const isSame = !isOtherHistory(old, generation)
-      this.#feed.reloaded(this.#tables.byNumber(), generation.store.writing, isSame)
-    }
-    this.#positions.waits.moved()
-    this.#options.logger.info(`${isFirst ? 'Loaded' : 'Loaded anew'}: ${generation.tables.length} tables.`)
-    this.#ready.resolve()
   }
 
   #fail(error: CacheError): void {
@@ -388,8 +329,9 @@ export class CacheCore {
 
   #readable(): Generation {
     this.#throwIfGone()
-    if (this.#live === null) throw new NotReadyError()
-    return this.#live
+    const { live } = this.#served
+    if (live === null) throw new NotReadyError()
+    return live
   }
 
   #throwIfGone(): void {
@@ -400,15 +342,15 @@ export class CacheCore {
     if (this.#closed !== null) return 'closed'
     const state = this.#lifecycle?.state ?? 'connecting'
     if (state === 'failed' || state === 'closed') return state
-    if (this.#live === null) return 'starting'
-    return this.#lifecycle?.generation === this.#live ? 'live' : 'reconnecting'
+    if (this.#served.live === null) return 'starting'
+    return this.#lifecycle?.generation === this.#served.live ? 'live' : 'reconnecting'
   }
 
   health(): CacheHealth {
     return healthOf({
       state: this.state,
       stalenessMs: this.staleness(),
-      live: this.#live,
+      live: this.#served.live,
       lifecycle: this.#lifecycle,
       tables: this.#tables,
       snapshots: this.#snapshots,

@@ -119,23 +119,16 @@ export function checkTableOptions(options: TableOptions, alsoKnown: readonly str
 function checkWhere({ where, keep }: TableOptions, refuse: (option: string, problem: string) => never): void {
   if (typeof where !== 'object' || where === null || Array.isArray(where))
     refuse('where', 'give an object of properties and conditions, as a query has it.')
+  try {
+    structuredClone(where)
+  } catch {
+    refuse('where', 'it holds something that is no value to compare with.')
+  }
   if (keep !== undefined && keep !== 'all')
     refuse(
       'where',
       "it goes with keep: 'all' only: which of a bounded table's rows to ask for is up to each read.",
     )
-}
-
-/** A copy of `where` that nobody changes. @throws {OptionError} for what is no plain data. */
-export function copyWhere({ where, name }: TableOptions): object | undefined {
-  if (where === undefined) return undefined
-  try {
-    return structuredClone(where)
-  } catch (cause) {
-    throw new OptionError('where', `it holds something that is no value to compare with. (table ${name})`, {
-      cause,
-    })
-  }
 }
 
 function isName(value: unknown): boolean {

@@ -1,11 +1,5 @@
 import { OptionError } from '../errors.js'
-import {
-  checkTableOptions,
-  copyWhere,
-  type DeclaredColumn,
-  type Declaration,
-  type TableOptions,
-} from './declaration.js'
+import { checkTableOptions, type DeclaredColumn, type Declaration, type TableOptions } from './declaration.js'
 import { type DeclaredField, declared } from './declared.js'
 import type { EntityClass } from './mapping.js'
 import type { Where } from './where-types.js'
@@ -200,7 +194,7 @@ export function declarationBase(
     name: options.name,
     naming: options.naming ?? 'exact',
     keep: options.keep ?? 'all',
-    where: copyWhere(options),
+    where: structuredClone(options.where),
     construct: options.construct ?? null,
     allowRlsBypass: options.allowRlsBypass ?? false,
     maxStaleness: options.maxStaleness,

@@ -67,6 +67,10 @@ test('mistakes in a definition do not compile', () => {
   defineTable<User>({ name: 'users', key: ['uid'] })
   // @ts-expect-error the index is no property
   defineTable<User>({ name: 'users', indexes: [['mail']] })
+  // @ts-expect-error the filter names no property
+  defineTable<User>({ name: 'users', where: { mail: 'x' } })
+  // @ts-expect-error the filter compares with another type
+  defineTable<User>({ name: 'users', where: { id: { in: [true] } } })
   // @ts-expect-error construct makes something else
   defineTable<User>({ name: 'users', construct: () => new Date() })
 })
@@ -125,6 +129,10 @@ describe('options that can not mean anything are refused where they stand', () =
     ['keep', { name: 'x', keep: {} }],
     ['keep', { name: 'x', keep: { maxRows: 0 } }],
     ['keep', { name: 'x', keep: { maxRow: 10 } }],
+    ['where', { name: 'x', where: 'id > 1' }],
+    ['where', { name: 'x', where: [{ id: 1 }] }],
+    ['where', { name: 'x', where: { id: () => 1 } }],
+    ['where', { name: 'x', where: { id: 1 }, keep: { maxRows: 10 } }],
     ['construct', { name: 'x', construct: 'User' }],
     ['indexes', { name: 'x', indexes: ['email'] }],
     ['indexes', { name: 'x', indexes: [[]] }],
