@@ -13,6 +13,7 @@ import { runQueries } from './queries.js'
 import { Random } from './random.js'
 import { runReconnect } from './reconnect.js'
 import { type Mismatch, simulate } from './simulate.js'
+import { runStatements } from './statements/run.js'
 import { runTokens } from './tokens.js'
 import { runTpcb } from './tpcb.js'
 
@@ -98,6 +99,20 @@ export const scenarios: Readonly<Record<string, Scenario>> = {
     nightlySteps: 40,
     isOdd: true,
     run: runFaults,
+  },
+  sql: {
+    summary:
+      'statements of a grammar by several sessions: triggers, foreign keys, blocks, MERGE, COPY; memory, changes and SELECT must agree',
+    unit: 'transactions',
+    defaultSteps: 2000,
+    isOdd: true,
+    async run({ databaseUrl, seed, steps, decoder }) {
+      const { mismatch, ...report } = await runStatements({ databaseUrl, seed, steps, decoder })
+      return {
+        report: { seed, decoder, ...report, mismatches: mismatch === undefined ? 0 : 1 },
+        failure: mismatch,
+      }
+    },
   },
   tpcb: {
     summary: 'eight writers move money; its four sums must be equal in every snapshot',

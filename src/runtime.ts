@@ -95,8 +95,16 @@ export async function within<T>(
 /** One row of a query's answer, every value as PostgreSQL's text (or null): no type parser has touched it. */
 export type TextRow = Readonly<Record<string, string | null>>
 
+/** What tells whether an answer that does not come is on its way. */
+interface SessionFacts {
+  /** The server's process for this session. */
+  readonly pid: number
+  /** Bytes that have come from the server so far; null if what carries them does not count. */
+  readonly received: number | null
+}
+
 /** A connection that answers SQL: loads, catalogue look-ups, probes, fall-through reads. */
-export interface QueryConnection {
+export interface QueryConnection extends SessionFacts {
   /**
    * The rows of one statement, values as text. Parameters go out of band, as text.
    *
@@ -125,7 +133,7 @@ export interface StreamHandlers {
 }
 
 /** A connection in replication mode: simple queries first, then the stream. */
-export interface ReplicationConnection {
+export interface ReplicationConnection extends SessionFacts {
   query(sql: string): Promise<TextRow[]>
   /** Sends `START_REPLICATION ...`; resolves when the server has switched to streaming. */
   start(sql: string, handlers: StreamHandlers): Promise<void>
@@ -142,7 +150,10 @@ export interface ReplicationConnection {
 
 /** The database, as two kinds of connection. */
 export interface Connections {
-  /** A new session with the pinned settings. Rejects with a `CacheError` that says what to do. */
-  query(signal?: AbortSignal): Promise<QueryConnection>
+  /**
+   * A new session with the pinned settings, by the pool's configuration or that of replication: a role sees what the sessions of its own do.
+   * Rejects with a `CacheError` that says what to do.
+   */
+  query(signal?: AbortSignal, by?: 'pool' | 'replication'): Promise<QueryConnection>
   replication(signal?: AbortSignal): Promise<ReplicationConnection>
 }

@@ -69,6 +69,10 @@ function streamingFrom(other: string): Connections {
     replication: async abort => {
       const connection = await connections.replication(abort)
       const redirected: ReplicationConnection = {
+        pid: connection.pid,
+        get received() {
+          return connection.received
+        },
         query: sql => connection.query(sql),
         start: (sql, handlers) =>
           connection.start(sql.replace(/SLOT "\w+" LOGICAL \S+/, `SLOT "${other}" LOGICAL 0/0`), handlers),

@@ -1,4 +1,5 @@
 import type { Random } from '../random.js'
+import type { Doubts } from './doubts.js'
 import type { Faults, TimedFault } from './faults.js'
 import type { Oracle } from './oracle.js'
 import type { Scheduler } from './scheduler.js'
@@ -18,6 +19,9 @@ export interface DirectorContext {
   readonly oracle: Oracle
   readonly tables: readonly TableSpec[]
   readonly writers: readonly Writer[]
+  readonly doubts: Doubts
+  /** Has memory forget all that it may of the tables that are not held whole; how many keys that were. */
+  readonly evictAll: () => number
   readonly chosen: readonly TimedFault[]
   /** Between two faults, at most. */
   readonly pauseMs: number
@@ -138,6 +142,8 @@ export class Director {
       this.#context.server.slots.checkpoint()
       return true
     },
+    'table leaves the publication': () => this.#unpublish(),
+    'everything is evicted': () => this.#context.evictAll() > 0,
   }
 
   #some(fromMs: number, toMs: number): number {
@@ -211,11 +217,35 @@ export class Director {
     const { model } = server
     if (!this.#down('starting up', this.#some(5, 1_200))) return false
     const before = model.timeline
+    this.#countLosses(position, timeline !== undefined)
     server.slots.restart()
     server.exported.clear()
     model.restart(position, `2026-01-01 00:00:01.${String(++this.#restarts).padStart(6, '0')}+00`, timeline)
     oracle.lostAfter(before, position)
     for (const writer of writers) writer.crashed()
+    return true
+  }
+
+  #countLosses(position: Position, isFailover: boolean): void {
+    const { server, faults, oracle } = this.#context
+    const { model, slots } = server
+    if ((model.committed.at(-1)?.end ?? 0) > position && !isFailover)
+      faults.tally('commits are lost in a crash')
+    if ([...slots.byName.values()].some(({ confirmed, persisted }) => confirmed > persisted))
+      faults.tally('a slot goes back')
+    const { timeline, lsn } = oracle.newest
+    if (isFailover && timeline === model.timeline && lsn > position) faults.tally('failover behind memory')
+  }
+
+  /** Somebody takes a table out of the publication, and puts it in again, unless the cache has done so meanwhile. */
+  #unpublish(): boolean {
+    const { server, random, tables, doubts, scheduler } = this.#context
+    const spec = random.pick(tables)
+    if (!server.unpublish(spec.oid)) return false
+    doubts.begin(spec, scheduler.nowMs)
+    this.#afterwards(this.#some(5, 3_000), () => {
+      if (server.publication !== null && !server.published.has(spec.oid)) server.publish(spec.oid)
+    })
     return true
   }
 

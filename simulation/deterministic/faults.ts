@@ -13,6 +13,11 @@ export const CHANCE_FAULTS = [
   'session ends in a statement',
   'session ends in a COPY',
   'others are loading',
+  'connecting takes long',
+  'a statement takes long',
+  'walsender decodes for long',
+  'a listener throws',
+  'evicted while it is filled',
 ] as const
 
 /** Faults that come at any time, by themselves. */
@@ -46,6 +51,8 @@ export const TIMED_FAULTS = [
   'relations announced again',
   'keepalives in a row',
   'checkpoint',
+  'table leaves the publication',
+  'everything is evicted',
 ] as const
 
 export type TimedFault = (typeof TIMED_FAULTS)[number]
@@ -58,11 +65,24 @@ export const COUNTED = [
   'backpressure',
 ] as const
 
+/** What comes of the others, or of how a run was planned: counted as well, with nothing that it has to meet. */
+export const CONSEQUENCES = [
+  'redelivery',
+  'a slot goes back',
+  'commits are lost in a crash',
+  'failover behind memory',
+  'memory limit reached',
+  'closed in the middle',
+  'a silent session is given up',
+] as const
+
+export type Consequence = (typeof CONSEQUENCES)[number]
+
 export type FaultName = (typeof CHANCE_FAULTS)[number] | (typeof COUNTED)[number] | TimedFault
 
 /** Which faults a run has, and how often each has struck. */
 export class Faults {
-  readonly counts: Partial<Record<FaultName, number>> = {}
+  readonly counts: Partial<Record<FaultName | Consequence, number>> = {}
   readonly #random: Random
   readonly #enabled: ReadonlySet<FaultName>
   #isActive = true
@@ -86,9 +106,18 @@ export class Faults {
     return true
   }
 
+  /** How much longer than usual something takes, in milliseconds: 0 unless it strikes. */
+  delayMs(name: FaultName, chance: number, longestMs: number): number {
+    return this.strikes(name, chance) ? this.#random.between(1, longestMs) : 0
+  }
+
   count(name: FaultName): void {
     this.counts[name] = (this.counts[name] ?? 0) + 1
     this.onStruck(name)
+  }
+
+  tally(name: Consequence): void {
+    this.counts[name] = (this.counts[name] ?? 0) + 1
   }
 
   /** @throws what the server answers instead. */

@@ -1,13 +1,15 @@
 import { inspect } from 'node:util'
 import pg from 'pg'
-import { type Cache, openCache } from '../../src/index.js'
+import { type Cache, MemoryLimitError, openCache } from '../../src/index.js'
 import { type DecoderName, decoders } from '../../src/decode/index.js'
 import { FILL_RULES_OPTION } from '../../src/cache/options.js'
 import { Random } from '../random.js'
 import type { Break } from './breaks.js'
 import { Coverage, FRAMES_MIN } from './coverage.js'
 import { Director } from './director.js'
+import { Doubts } from './doubts.js'
 import { Exposure } from './exposure.js'
+import { Follower, followersOf } from './followers.js'
 import { type FaultName, Faults, type TimedFault } from './faults.js'
 import { BALANCE, writeFirstRows } from './first-rows.js'
 import { balanceRows, essentials, type Mix } from './generate.js'
@@ -15,7 +17,7 @@ import { isRefusal, LivenessError, MismatchError, Oracle, placeOf } from './orac
 import type { Pairs } from './pairs.js'
 import { Reader } from './readers.js'
 import { Scheduler } from './scheduler.js'
-import { type Declaration, declarationOf } from './schema.js'
+import { type Declaration, declarationOf, type TableSpec } from './schema.js'
 import type { Script, WriterScript } from './script.js'
 import { Cutter } from './server/cutter.js'
 import type { Position } from './server/log.js'
@@ -43,6 +45,12 @@ export interface HistoryOptions {
   readonly readPauseMs: number
   readonly maxStalenessMs: number
   readonly walSenderTimeoutMs: number
+  /** Whether somebody follows the tables' changes. */
+  readonly isFollowed: boolean
+  /** What memory may take; undefined: as much as it likes. */
+  readonly memoryBytes: number | undefined
+  /** Whether the cache is closed while everything still goes wrong. */
+  readonly closesInTurmoil: boolean
   /** What a look at the clock costs. */
   readonly lookMs: number
   /** How many notes of what happened are kept. */
@@ -62,6 +70,9 @@ export interface HistoryResult {
   readonly refused: Readonly<Record<string, number>>
   readonly answered: number
   readonly cuts: number
+  /** Commits that followers of changes were told of, by themselves or as what a load has made different; and gaps. */
+  readonly told: number
+  readonly gaps: number
   readonly loads: number
   readonly virtualMs: number
   readonly events: number
@@ -72,8 +83,6 @@ export interface HistoryResult {
 const TURMOIL_MS = 3_600_000
 /** Once the faults have stopped, memory has to be fresh and equal within this. */
 const CALM_MS = 120_000
-/** The same if a session's peer has vanished: who reads a table over it learns that from TCP alone, after eleven minutes. */
-const CALM_HALF_OPEN_MS = 900_000
 /** When all is written, so long the faults go on. */
 const REST_MS = 5_000
 /** By then at the latest a probe has come. */
@@ -95,12 +104,16 @@ export async function runHistory(options: HistoryOptions): Promise<HistoryResult
   await decoders[options.decoder].load()
   const restore = options.broken?.apply?.()
   const { stackTraceLimit } = Error
+  // Listeners that fail on purpose are warned of.
+  const { emitWarning } = process
+  process.emitWarning = () => undefined
   // Refusals come by the thousand, and nobody looks where they were made, until a failure is looked at closely.
   if (options.traceLines === undefined) Error.stackTraceLimit = 0
   try {
     return await new History(options).run()
   } finally {
     Error.stackTraceLimit = stackTraceLimit
+    process.emitWarning = emitWarning
     restore?.()
   }
 }
@@ -116,9 +129,13 @@ class History {
   readonly #server: ScriptedServer
   readonly #cutter: Cutter
   readonly #exposure: Exposure
+  readonly #doubts: Doubts
   #rounds = 0
   #failure: Error | undefined
   #loads = 0
+  /** A durable slot could not be dropped, and the log has said so. */
+  #isSlotLeft = false
+  #followers: readonly Follower[] = []
   #reader: Reader | undefined
   #director: Director | undefined
 
@@ -147,6 +164,7 @@ class History {
       walSenderTimeoutMs,
       hidden: options.broken?.hidden,
     })
+    this.#doubts = new Doubts(this.#server)
   }
 
   async run(): Promise<HistoryResult> {
@@ -158,6 +176,7 @@ class History {
     } catch (error) {
       this.#fail(error)
     }
+    if (this.#reader?.refused['CACHE_MEMORY_LIMIT'] !== undefined) this.#faults.tally('memory limit reached')
     const { hash, lines } = this.#trace
     return {
       hash,
@@ -168,6 +187,8 @@ class History {
       refused: this.#reader?.refused ?? {},
       answered: this.#reader?.answered ?? 0,
       cuts: this.#cutter.cuts,
+      told: this.#followers.reduce((sum, { commits }) => sum + commits, 0),
+      gaps: this.#followers.reduce((sum, { gaps }) => sum + gaps, 0),
       loads: this.#loads,
       virtualMs: this.#scheduler.nowMs,
       events: this.#scheduler.events,
@@ -186,7 +207,7 @@ class History {
   async #live(pool: pg.Pool): Promise<void> {
     const { mix, script, lookMs } = this.#options
     const declarations = new Map(mix.tables.map(spec => [spec, declarationOf(spec)] as const))
-    const oracle = new Oracle(this.#model, this.#coverage, declarations)
+    const oracle = new Oracle(this.#model, this.#coverage, declarations, this.#doubts)
     const scheduler = this.#scheduler
     scheduler.lookMs = lookMs
     const writerOf = (each: WriterScript): Writer =>
@@ -221,22 +242,37 @@ class History {
       declarations,
       maxStalenessMs: this.#options.maxStalenessMs,
       balance: this.#balance,
+      isMemoryShort: this.#options.memoryBytes !== undefined,
       pauseMs: this.#options.readPauseMs,
       onFailure: error => this.#fail(error),
     })
     this.#reader = reader
+    for (const event of ['stale', 'fresh', 'mismatch'] as const) cache.on(event, () => this.#failToListen())
+    if (this.#options.isFollowed)
+      this.#followers = followersOf(mix.tables, {
+        cache,
+        scheduler,
+        random: this.#random.fork(9),
+        oracle,
+        declarations,
+        loads: () => this.#loads,
+        onFailure: error => this.#fail(error),
+      })
     this.#director = new Director({
       scheduler,
       random: this.#random.fork(8),
       server: this.#server,
       faults: this.#faults,
       oracle,
+      doubts: this.#doubts,
+      evictAll: () => reader.evictAll(),
       tables: mix.tables,
       writers,
       chosen: this.#options.timedFaults,
       pauseMs: this.#options.faultPauseMs,
     })
     this.#server.onArrived = () => reader.arrived()
+    this.#server.onFill = name => this.#evictSoon(name, reader)
     this.#server.onConfirmed = position => this.#checkConfirmed(cache, position)
     const isCaughtUp = (): boolean => this.#isCaughtUp(cache, oracle)
     const areDone = (): boolean => writers.every(({ isDone }) => isDone)
@@ -251,11 +287,20 @@ class History {
       writeMore()
       await rest()
     }
+    if (this.#options.closesInTurmoil && !this.#isLacking) {
+      this.#faults.tally('closed in the middle')
+      this.#endFaults()
+      reader.stop()
+      await this.#close(cache)
+      return
+    }
     const isFresh = (): boolean =>
       this.#server.down === null &&
       areDone() &&
       isCaughtUp() &&
-      isHealthy(cache, this.#options.maxStalenessMs)
+      isHealthy(cache, this.#options.maxStalenessMs) &&
+      this.#doubts.isEmpty &&
+      this.#followers.every(each => isOut(cache, each.spec) || each.isAt(placeOf(cache.position)))
     await this.#calm(cache, isFresh)
     for (let round = 0; round < ROUNDS_IN_CALM_MAX && this.#isLacking; round++) {
       writeMore()
@@ -284,14 +329,15 @@ class History {
 
   /** The faults have stopped: memory has to become equal and fresh, and soon. */
   async #calm(cache: Cache, isFresh: () => boolean): Promise<void> {
+    this.#endFaults()
+    await this.#untilFresh(cache, isFresh, CALM_MS)
+  }
+
+  /** What was begun ends by itself. */
+  #endFaults(): void {
     this.#faults.stop()
     this.#director?.stop()
     this.#cutter.stop()
-    await this.#untilFresh(cache, isFresh, this.#calmMs)
-  }
-
-  get #calmMs(): number {
-    return this.#faults.counts['session half-open'] === undefined ? CALM_MS : CALM_HALF_OPEN_MS
   }
 
   async #untilFresh(cache: Cache, isFresh: () => boolean, withinMs: number): Promise<void> {
@@ -307,16 +353,18 @@ class History {
   async #compare(cache: Cache, reader: Reader, oracle: Oracle, isFresh: () => boolean): Promise<void> {
     reader.stop()
     const scheduler = this.#scheduler
-    await scheduler.run(() => this.#isOver || (reader.isIdle && isFresh()), scheduler.nowMs + this.#calmMs)
+    await scheduler.run(() => this.#isOver || (reader.isIdle && isFresh()), scheduler.nowMs + CALM_MS)
     if (this.#isOver) return
     if (!reader.isIdle) throw new LivenessError('A read does not come to an end.')
     const place = oracle.place(cache)
     for (const spec of this.#options.mix.tables)
-      if (spec.maxRows === null) oracle.checkTable(spec, cache, place)
+      if (isOut(cache, spec)) continue
+      else if (spec.maxRows === null) oracle.checkTable(spec, cache, place)
       else oracle.checkKnown(spec, cache, place)
   }
 
   async #close(cache: Cache): Promise<void> {
+    for (const follower of this.#followers) follower.stop()
     let isClosed = false
     const closing = cache.close().then(() => {
       isClosed = true
@@ -337,7 +385,7 @@ class History {
 
   #checkLeftovers(who: string): void {
     const { sessions, slots } = this.#server
-    if (sessions.size > 0 || slots.byName.size > 0)
+    if (sessions.size > 0 || (slots.byName.size > 0 && !this.#isSlotLeft))
       throw new MismatchError(`${who} has left ${sessions.size} sessions and ${slots.byName.size} slots.`)
   }
 
@@ -354,10 +402,13 @@ class History {
   }
 
   async #attempt(pool: pg.Pool, entities: Declaration[]): Promise<{ cache: Cache | null; error: unknown }> {
-    const { decoder, isDurable, maxStalenessMs, broken } = this.#options
+    const { decoder, isDurable, maxStalenessMs, memoryBytes, broken } = this.#options
     const { clock, timers } = this.#scheduler
     const random = this.#random.fork(6)
-    const note = (message: string): void => this.#note(message)
+    const note = (message: string): unknown => {
+      this.#note(message)
+      return this.#failToListen()
+    }
     const ended: { cache: Cache | null; error: unknown; isSettled: boolean } = {
       cache: null,
       error: null,
@@ -369,6 +420,8 @@ class History {
       decoder,
       maxStaleness: maxStalenessMs,
       ...(broken?.fillRules === undefined ? {} : { [FILL_RULES_OPTION]: broken.fillRules }),
+      ...(memoryBytes === undefined ? {} : { memory: { cache: memoryBytes } }),
+      onProgress: () => this.#failToListen(),
       slot: isDurable ? { durable: true, name: 'walcache_sim' } : { temporary: true },
       runtime: { clock, timers, random: () => random.uint32() / 2 ** 32, connections: this.#server },
       logger: { debug: note, info: note, warn: note, error: note },
@@ -388,10 +441,32 @@ class History {
     return ended
   }
 
+  /** A callback of the application's that fails, at once or later: nobody is disturbed by it. */
+  #failToListen(): unknown {
+    if (!this.#faults.strikes('a listener throws', 0.03)) return undefined
+    const error = new Error('A listener that fails.')
+    if (this.#random.chance(0.5)) throw error
+    return Promise.reject(error)
+  }
+
   #note(message: string): void {
-    if (message.startsWith('Loaded')) this.#loads++
+    if (message.includes('would need more than the')) this.#faults.tally('memory limit reached')
+    const read = /^Loaded|^Table (\S+) was read anew/.exec(message)
+    if (read !== null) {
+      this.#loads++
+      this.#doubts.readAnew(read[1], this.#options.mix.tables)
+    }
+    if (message.includes('could not be dropped')) this.#isSlotLeft = true
+    if (message.includes('is silent')) this.#faults.tally('a silent session is given up')
     this.#trace.event(this.#scheduler.nowMs, 'log', () => message)
     this.#trace.text(message)
+  }
+
+  /** The rows that a fill was about leave while its answer is on its way. */
+  #evictSoon(name: string, reader: Reader): void {
+    const spec = this.#options.mix.tables.find(each => each.name === name)
+    if (spec === undefined || !this.#faults.strikes('evicted while it is filled', 0.2)) return
+    this.#scheduler.after(0, () => void reader.evict(spec))
   }
 
   /** How far the newest commit is: what is visible has all of it. It is asked for after each event, and looked at now and then. */
@@ -410,6 +485,12 @@ class History {
 function isHealthy(cache: Cache, maxStalenessMs: number): boolean {
   return (
     cache.staleness() < Math.min(FRESH_MS, maxStalenessMs * 0.7) &&
-    cache.health().tables.every(({ failed }) => failed === null)
+    cache.health().tables.every(({ failed }) => failed === null || failed instanceof MemoryLimitError)
   )
+}
+
+/** There was no room for the table, which is told; the others are read all the same. */
+function isOut(cache: Cache, spec: TableSpec): boolean {
+  const found = cache.health().tables.find(({ name }) => name === `public.${spec.name}` || name === spec.name)
+  return found?.failed instanceof MemoryLimitError
 }

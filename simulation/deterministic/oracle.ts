@@ -1,9 +1,12 @@
+import { isDeepStrictEqual } from 'node:util'
 import { type Cache, CacheError, type Snapshot } from '../../src/index.js'
 import type { Coverage } from './coverage.js'
+import type { Doubts } from './doubts.js'
 import {
   type Declaration,
   jsValue,
   keyOf,
+  keyOfRow,
   propertiesOf,
   type Row,
   type TableSpec,
@@ -48,10 +51,26 @@ export class Oracle {
   readonly #mustHave = new Map<number, Position>()
   readonly #recent = new Map<TableSpec, string[]>()
 
-  constructor(model: PostgresModel, coverage: Coverage, declarations: Declarations) {
+  constructor(
+    model: PostgresModel,
+    coverage: Coverage,
+    declarations: Declarations,
+    readonly doubts: Doubts,
+  ) {
     this.#model = model
     this.#coverage = coverage
     this.#declarations = declarations
+  }
+
+  /** How far the server is. */
+  get newestCommit(): Place {
+    const { timeline, truth } = this.#model
+    return { timeline, lsn: truth.newest }
+  }
+
+  /** Where memory was seen to be last. */
+  get newest(): Place {
+    return this.#newest
   }
 
   acknowledged(commit: Acknowledged): void {
@@ -90,6 +109,15 @@ export class Oracle {
         throw new MismatchError(
           `A read was allowed at ${textOf({ timeline, lsn })}, though a commit at ${textOf({ timeline: of, lsn: end })} was acknowledged more than ${maxStalenessMs} ms before.`,
         )
+  }
+
+  /** What was altered in silence has to be found out before the age of what is read is more than its bound. */
+  checkDoubt(spec: TableSpec, nowMs: number, maxStalenessMs: number): void {
+    const sinceMs = this.doubts.sinceMs(spec)
+    if (sinceMs === undefined || nowMs - sinceMs <= maxStalenessMs + CLOCK_TOLERANCE_MS) return
+    throw new MismatchError(
+      `${spec.name} is read ${nowMs - sinceMs} ms after it left the publication, though it may be ${maxStalenessMs} ms old.`,
+    )
   }
 
   truth({ timeline }: Place): Truth | undefined {
@@ -166,6 +194,55 @@ export class Oracle {
     return this.#recent.get(spec) ?? []
   }
 
+  /** What a follower of the table's changes has after the commit at `place`: the rows that are meant, as they were then, and no other. */
+  checkTold(
+    spec: TableSpec,
+    told: ReadonlyMap<string, Row>,
+    place: Place,
+    isMeant: (texts: Texts) => boolean,
+  ): void {
+    let expected = 0
+    for (const [key, texts] of this.truth(place)!.rows(spec, place.lsn)) {
+      if (!isMeant(texts)) continue
+      expected++
+      this.checkRow(spec, key, told.get(key), place)
+    }
+    if (told.size === expected) return
+    throw new MismatchError(
+      `The changes of ${spec.name} up to ${textOf(place)} leave ${told.size} rows instead of ${expected}.`,
+    )
+  }
+
+  /** Whether the same holds, at a commit that nobody was told of as such. */
+  isTold(
+    spec: TableSpec,
+    told: ReadonlyMap<string, Row>,
+    place: Place,
+    isMeant: (texts: Texts) => boolean,
+  ): boolean {
+    let expected = 0
+    for (const [key, texts] of this.truth(place)!.rows(spec, place.lsn)) {
+      if (!isMeant(texts)) continue
+      expected++
+      if (!isSame(spec, texts, told.get(key) ?? null)) return false
+    }
+    return told.size === expected
+  }
+
+  /** The row before a change is the one that was told before. */
+  checkOld(spec: TableSpec, before: Row | undefined, old: Row, place: Place): void {
+    this.#coverage.comparisons++
+    if (isDeepStrictEqual(before, old)) return
+    throw new MismatchError(
+      `${spec.name} at ${textOf(place)}: a change's old row is ${JSON.stringify(old)}, and before it ${JSON.stringify(before ?? null)} was told.`,
+    )
+  }
+
+  /** How many commits after `from`, and before `to` on the same timeline, have changed the table. */
+  touching(spec: TableSpec, from: Place, to: Position): number {
+    return this.truth(from)!.touching(spec, from.lsn, to)
+  }
+
   /** A sum over several tables that no commit changes. */
   checkBalance(specs: readonly TableSpec[], from: Cache | Snapshot, expected: number): void {
     let sum = 0
@@ -188,13 +265,6 @@ export function placeOf(token: string): Place {
 
 export function textOf({ timeline, lsn }: Place): string {
   return `${timeline}:${lsn.toString(16).toUpperCase()}`
-}
-
-function keyOfRow(spec: TableSpec, row: Row): string {
-  return keyOf(
-    spec,
-    spec.columns.map(({ name }, at) => (spec.key.includes(at) ? String(row[name]) : null)),
-  )
 }
 
 /** The row that is expected has the columns in their order and nothing else. */

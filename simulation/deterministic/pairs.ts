@@ -62,6 +62,7 @@ function numberOf(dimension: Dimension, name: string): number {
 
 const DECODER_SENDS_NO_TRUNCATE =
   'it sends nothing for TRUNCATE; that is found by the table’s file, which is tried on real servers'
+const HEEDS_NO_PUBLICATION = 'it heeds no publication'
 const HAS_NO_TABLE = 'it is about no table'
 const SUMS_ARE_WHOLE = 'the sums are taken over whole tables, in memory alone'
 
@@ -69,6 +70,10 @@ const SUMS_ARE_WHOLE = 'the sums are taken over whole tables, in memory alone'
 const INFEASIBLE: readonly { readonly pair: Pair; readonly reason: string }[] = [
   { pair: { operation: 'truncate', decoder: 'decoderbufs' }, reason: DECODER_SENDS_NO_TRUNCATE },
   { pair: { operation: 'transfer', residency: 'bounded' }, reason: SUMS_ARE_WHOLE },
+  ...(['wal2json', 'decoderbufs'] as const).map(decoder => ({
+    pair: { fault: 'table leaves the publication' as const, decoder },
+    reason: HEEDS_NO_PUBLICATION,
+  })),
   ...(['logical message', 'empty transaction'] as const).flatMap(operation => [
     ...DIMENSIONS.identity.map(identity => ({ pair: { operation, identity }, reason: HAS_NO_TABLE })),
     ...DIMENSIONS.residency.map(residency => ({ pair: { operation, residency }, reason: HAS_NO_TABLE })),

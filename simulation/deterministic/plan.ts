@@ -64,6 +64,9 @@ export function plan(
     maxStalenessMs: random.pick(isCut ? [2_000, 100_000] : [400, 2_000, 10_000, 100_000]),
     walSenderTimeoutMs: favours.fault === 'wal_sender_timeout' ? 500 : random.pick([0, 500, 60_000]),
     lookMs: random.pick([0, 0.001, 0.05]),
+    isFollowed: mode !== 'volume' && random.chance(0.4),
+    memoryBytes: mode === 'swarm' && random.chance(0.1) ? random.between(1, 6) * 2 ** 20 : undefined,
+    closesInTurmoil: !isCut && random.chance(0.08),
   }
 }
 

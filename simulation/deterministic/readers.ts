@@ -14,6 +14,8 @@ export interface ReaderContext {
   readonly maxStalenessMs: number
   /** What the balanced tables come to. */
   readonly balance: number
+  /** Whether there need not be room for everything. */
+  readonly isMemoryShort: boolean
   /** Between two reads. */
   readonly pauseMs: number
   readonly onFailure: (error: Error) => void
@@ -144,19 +146,52 @@ export class Reader {
     else this.#context.onFailure(error instanceof Error ? error : new Error(String(error)))
   }
 
+  /** Of each table that is not held whole, all that may go. */
+  evictAll(): number {
+    const { tables } = this.#context
+    return tables.reduce((sum, spec) => sum + (spec.maxRows === null ? 0 : this.evict(spec)), 0)
+  }
+
+  /** How many keys memory was asked to forget. */
+  evict(spec: TableSpec): number {
+    const { cache, oracle } = this.#context
+    const table = this.#of(cache, spec)
+    const keys = oracle.truth(placeOf(cache.position))?.keys(spec) ?? []
+    let count = 0
+    for (const key of keys) {
+      count++
+      this.#try(() => table.evict(propertiesOf(spec, key)))
+    }
+    return count
+  }
+
+  /** Whether what the table shows can be held against what was true; if not, only its age counts. */
+  #isComparable(spec: TableSpec): boolean {
+    return !this.#context.oracle.doubts.has(spec)
+  }
+
   #get(spec: TableSpec): void {
     const { cache, oracle, scheduler, maxStalenessMs } = this.#context
     const key = this.#someKey(spec)
     const found = this.#of(cache, spec).local.get(propertiesOf(spec, key))
     const place = oracle.place(cache)
-    oracle.checkRow(spec, key, found, place)
+    if (this.#isComparable(spec)) oracle.checkRow(spec, key, found, place)
+    oracle.checkDoubt(spec, scheduler.nowMs, maxStalenessMs)
     oracle.checkAge(place, scheduler.nowMs, maxStalenessMs)
   }
 
   #table(spec: TableSpec): void {
-    const { cache, oracle } = this.#context
-    oracle.checkTable(spec, cache, oracle.place(cache))
-    this.#checkBalance(cache)
+    const { cache, oracle, scheduler, maxStalenessMs } = this.#context
+    const place = oracle.place(cache)
+    if (this.#isComparable(spec)) oracle.checkTable(spec, cache, place)
+    else this.#of(cache, spec).local.get(propertiesOf(spec, this.#someKey(spec)))
+    oracle.checkDoubt(spec, scheduler.nowMs, maxStalenessMs)
+    if (this.#isBalanced()) this.#checkBalance(cache)
+  }
+
+  /** Whether the sum is known, of tables that are not in doubt. */
+  #isBalanced(): boolean {
+    return this.#isComparable(cash) && this.#isComparable(bank)
   }
 
   #checkBalance(from: Cache | Snapshot): void {
@@ -169,9 +204,11 @@ export class Reader {
     const { cache, random, scheduler, oracle } = this.#context
     const snapshot = cache.snapshot()
     const place = placeOf(snapshot.position)
+    const comparable = whole.filter(spec => this.#isComparable(spec))
+    const isBalanced = this.#isBalanced()
     const look = (): void => {
-      for (const spec of whole) oracle.checkTable(spec, snapshot, place)
-      this.#checkBalance(snapshot)
+      for (const spec of comparable) oracle.checkTable(spec, snapshot, place)
+      if (isBalanced) this.#checkBalance(snapshot)
     }
     try {
       look()
@@ -182,8 +219,9 @@ export class Reader {
     for (const spec of bounded)
       this.#begin(async () => {
         const key = this.#someKey(spec)
+        const wasComparable = this.#isComparable(spec)
         const found = await this.#of(snapshot, spec).findUnique({ where: propertiesOf(spec, key) })
-        oracle.checkRow(spec, key, found, place)
+        if (wasComparable && this.#isComparable(spec)) oracle.checkRow(spec, key, found, place)
       })
     this.#pending++
     scheduler.after(random.below(HELD_MS), () => {
@@ -203,12 +241,16 @@ export class Reader {
       table.evict(propertiesOf(spec, key))
       return
     }
+    const wasDoubtful = oracle.doubts.has(spec)
     const found = await table.findUnique({
       where: propertiesOf(spec, key),
       onUnknown: 'throw',
       onStale: 'serve',
     })
-    oracle.checkBetween(spec, key, found, from, oracle.place(cache))
+    if (wasDoubtful || oracle.doubts.has(spec)) return
+    // Where there was no room for what is held, nothing could be served: then it is PostgreSQL's own answer.
+    const to = this.#context.isMemoryShort ? oracle.newestCommit : oracle.place(cache)
+    oracle.checkBetween(spec, key, found, from, to)
   }
 
   /** A token of now: whatever is read with it shows everything that was acknowledged before. */
@@ -223,7 +265,7 @@ export class Reader {
     const { timeline, lsn } = placeOf(token)
     if (place.timeline === timeline && place.lsn < lsn)
       throw new MismatchError(`waitFor has resolved at ${place.lsn}, before its token's ${lsn}.`)
-    oracle.checkRow(spec, key, found, place)
+    if (this.#isComparable(spec)) oracle.checkRow(spec, key, found, place)
     oracle.checkAge(place, askedMs, 0)
   }
 

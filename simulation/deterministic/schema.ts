@@ -119,6 +119,14 @@ export function keyOf(spec: TableSpec, texts: Texts): string {
   return spec.key.length === 1 ? texts[spec.key[0]!]! : spec.key.map(at => texts[at]).join('\u001f')
 }
 
+/** The key of a row that somebody shows. */
+export function keyOfRow(spec: TableSpec, row: Row): string {
+  return keyOf(
+    spec,
+    spec.columns.map(({ name }, at) => (spec.key.includes(at) ? String(row[name]) : null)),
+  )
+}
+
 /** A key as a reader asks for it: by its properties. */
 export function propertiesOf(spec: TableSpec, key: string): Row {
   const parts = key.split('\u001f')

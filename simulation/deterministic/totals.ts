@@ -2,6 +2,7 @@ import type { DecoderName } from '../../src/decode/index.js'
 import { decoderNames } from '../decoders.js'
 import type { FeatureCounts } from './coverage.js'
 import type { HistoryResult } from './history.js'
+import { CONSEQUENCES } from './faults.js'
 import { FAULTS, type Pair, type PairReport, Pairs } from './pairs.js'
 
 /** The line of `--json`. */
@@ -14,6 +15,9 @@ export interface DeterministicReport {
   readonly cuts: number
   readonly comparisons: number
   readonly answered: number
+  /** Commits that followers of changes were told of, and gaps. */
+  readonly told: number
+  readonly gaps: number
   readonly mismatches: number
   readonly virtualSeconds: number
   /** The fewest frames and transactions that one of the histories has streamed. */
@@ -28,6 +32,9 @@ export interface DeterministicReport {
   readonly traceHash: string
 }
 
+/** Everything that is counted as going wrong. */
+const KINDS: readonly string[] = [...FAULTS, ...CONSEQUENCES]
+
 /** Sums over histories, as one process hands them to another. */
 export interface Sums {
   histories: number
@@ -37,6 +44,8 @@ export interface Sums {
   cuts: number
   comparisons: number
   answered: number
+  told: number
+  gaps: number
   virtualMs: number
   framesMin: number
   transactionsMin: number
@@ -58,11 +67,13 @@ export class Totals {
     cuts: 0,
     comparisons: 0,
     answered: 0,
+    told: 0,
+    gaps: 0,
     virtualMs: 0,
     framesMin: Number.POSITIVE_INFINITY,
     transactionsMin: Number.POSITIVE_INFINITY,
     hash: 0n,
-    faults: Object.fromEntries(FAULTS.map(name => [name, 0])),
+    faults: Object.fromEntries(KINDS.map(name => [name, 0])),
     operations: {},
     refused: {},
     met: this.#pairs.met,
@@ -70,7 +81,7 @@ export class Totals {
 
   /** One history has run. */
   add(index: number, decoder: DecoderName, result: HistoryResult): void {
-    const { coverage, cuts, answered, virtualMs, faults, refused, pairs, hash } = result
+    const { coverage, cuts, answered, told, gaps, virtualMs, faults, refused, pairs, hash } = result
     const { transactions, writes, frames, comparisons, distinctFrames, streamed, operations } = coverage
     this.merge({
       histories: 1,
@@ -80,6 +91,8 @@ export class Totals {
       cuts,
       comparisons,
       answered,
+      told,
+      gaps,
       virtualMs,
       framesMin: distinctFrames,
       transactionsMin: streamed,
@@ -102,6 +115,8 @@ export class Totals {
     sums.cuts += other.cuts
     sums.comparisons += other.comparisons
     sums.answered += other.answered
+    sums.told += other.told
+    sums.gaps += other.gaps
     sums.virtualMs += other.virtualMs
     sums.framesMin = Math.min(sums.framesMin, other.framesMin)
     sums.transactionsMin = Math.min(sums.transactionsMin, other.transactionsMin)
@@ -119,16 +134,16 @@ export class Totals {
 
   /** Faults that have never struck. */
   get silent(): string[] {
-    return FAULTS.filter(name => this.sums.faults[name] === 0)
+    return KINDS.filter(name => this.sums.faults[name] === 0)
   }
 
   /** How far it is, for people. */
   get line(): string {
     const { histories, writes, comparisons, cuts, faults } = this.sums
     const struck = Object.values(faults).reduce((sum, count) => sum + count, 0)
-    const kinds = FAULTS.length - this.silent.length
+    const kinds = KINDS.length - this.silent.length
     const { percent } = this.#pairs.report
-    return `${histories} histories, ${writes} writes, ${comparisons} comparisons, ${cuts} cuts, ${struck} faults of ${kinds}/${FAULTS.length} kinds, ${percent} % of pairs`
+    return `${histories} histories, ${writes} writes, ${comparisons} comparisons, ${cuts} cuts, ${struck} faults of ${kinds}/${KINDS.length} kinds, ${percent} % of pairs`
   }
 
   report(seed: number, mismatches: number): DeterministicReport {

@@ -1,6 +1,7 @@
 import type { CallerSession } from '../mapping/session.js'
 import type { Connections } from '../runtime.js'
 import { connectionsOf } from '../wire/connection.js'
+import { watchedConnections } from '../wire/watched-connections.js'
 import { APPLICATION_NAME, type ResolvedOptions } from './options.js'
 import { callerSession, sessionOver } from './setup.js'
 import { untilServerIsUp } from './start-retry.js'
@@ -18,18 +19,21 @@ export interface Opened {
  */
 export async function openConnections(options: ResolvedOptions, signal: AbortSignal): Promise<Opened> {
   const { runtime, logger, pool, replication } = options
-  const own = runtime.connections
+  const own = runtime.connections === undefined ? undefined : watchedConnections(runtime.connections, runtime)
   const session = await untilServerIsUp(runtime, signal, logger, () =>
     own === undefined ? callerSession(pool, signal) : sessionOver(own, signal),
   )
   const connections =
     own ??
-    connectionsOf(pool, {
-      ...(replication === undefined ? {} : { replication }),
-      settings: session,
-      applicationName: APPLICATION_NAME,
-      timers: runtime.timers,
-    })
+    watchedConnections(
+      connectionsOf(pool, {
+        ...(replication === undefined ? {} : { replication }),
+        settings: session,
+        applicationName: APPLICATION_NAME,
+        timers: runtime.timers,
+      }),
+      runtime,
+    )
   return { connections, session }
 }
 

@@ -1,7 +1,7 @@
 import type { Decoder } from '../decode/decoder.js'
 import { SetupError } from '../errors.js'
 import type { Logger } from '../observe.js'
-import type { Connections, ReplicationConnection, Runtime } from '../runtime.js'
+import type { Connections, QueryConnection, ReplicationConnection, Runtime } from '../runtime.js'
 import { dropSlot } from '../wire/durable-slot.js'
 import { loadTurn } from '../wire/load-turn.js'
 import { createSlot, oldestWriters, temporarySlotName } from '../wire/slot.js'
@@ -143,7 +143,7 @@ async function makeSlot(
     plugin: decoder.plugin,
     serverVersion: server.version,
     lockTimeoutMs,
-    oldestWriters: () => withQuery(connections, oldestWriters),
+    oldestWriters: () => withQuery(() => connections.query(), oldestWriters),
   })
   return {
     slot: slot.name,
@@ -188,7 +188,9 @@ async function inspectServer(replication: ReplicationConnection): Promise<Server
 
 /** Whether our walsender is at work, and not waiting for the network or for something to send. */
 async function isWalSenderBusy(connections: Connections, pid: string): Promise<boolean> {
-  return withQuery(connections, async connection => {
+  // By the role that replicates: another one may not see what its processes wait for.
+  const session = () => connections.query(undefined, 'replication')
+  return withQuery(session, async connection => {
     const [row] = await connection.query(
       'select wait_event_type as waits from pg_stat_activity where pid = $1',
       [pid],
@@ -198,10 +200,10 @@ async function isWalSenderBusy(connections: Connections, pid: string): Promise<b
 }
 
 async function withQuery<T>(
-  connections: Connections,
-  ask: (connection: Awaited<ReturnType<Connections['query']>>) => Promise<T>,
+  open: () => Promise<QueryConnection>,
+  ask: (connection: QueryConnection) => Promise<T>,
 ): Promise<T> {
-  const connection = await connections.query()
+  const connection = await open()
   try {
     return await ask(connection)
   } finally {

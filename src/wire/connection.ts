@@ -49,8 +49,8 @@ export function connectionsOf(pool: pg.Pool, options: ConnectionOptions): Connec
   const replicationSource = options.replication ?? poolOptions
   checkReplication(options.replication, configOf)
 
-  function query(signal?: AbortSignal): Promise<QueryConnection> {
-    const how = opening(poolOptions, limitMs, signal)
+  function query(signal?: AbortSignal, by: 'pool' | 'replication' = 'pool'): Promise<QueryConnection> {
+    const how = opening(by === 'pool' ? poolOptions : replicationSource, limitMs, signal)
     return explained('query', how, () => PgQueryConnection.open(Client, how))
   }
 
@@ -60,10 +60,13 @@ export function connectionsOf(pool: pg.Pool, options: ConnectionOptions): Connec
   }
 
   async function terminate(pid: number): Promise<void> {
-    const session = await PgQueryConnection.open(Client, opening(replicationSource, TERMINATE_LIMIT_MS))
+    const how = opening(replicationSource, TERMINATE_LIMIT_MS)
+    const session = await PgQueryConnection.open(Client, how)
+    const cancel = timers.after(TERMINATE_LIMIT_MS, () => void session.close())
     try {
       await session.query('select pg_terminate_backend($1)', [String(pid)])
     } finally {
+      cancel()
       await session.close()
     }
   }

@@ -10,6 +10,7 @@ export class PgQueryConnection implements QueryConnection {
   readonly #socket: Socket
   readonly #timers: Timers
   readonly closed: Promise<void>
+  #pid = 0
   #closing: Promise<void> | undefined
 
   private constructor(client: pg.Client, socket: Socket, timers: Timers) {
@@ -29,7 +30,7 @@ export class PgQueryConnection implements QueryConnection {
     const connection = new PgQueryConnection(client, socket, timers)
     const connect = async () => {
       await client.connect()
-      await prepare(connection)
+      connection.#pid = (await prepare(connection)).pid
     }
     try {
       await socket.within(connect(), timers, limitMs, signal)
@@ -38,6 +39,14 @@ export class PgQueryConnection implements QueryConnection {
       throw error
     }
     return connection
+  }
+
+  get pid(): number {
+    return this.#pid
+  }
+
+  get received(): number | null {
+    return this.#socket.received
   }
 
   async query(sql: string, parameters?: readonly (string | null)[]): Promise<TextRow[]> {

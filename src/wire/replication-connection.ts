@@ -9,7 +9,6 @@ import { ignoring, StreamReader } from './stream-reader.js'
 
 /** What `pg` does not declare of its client, and `pg-logical-replication` relies on too. */
 interface ClientInternals {
-  readonly processID: number
   readonly connection: {
     /** The socket, or the TLS layer over it. */
     readonly stream: Duplex
@@ -39,6 +38,7 @@ export class PgReplicationConnection implements ReplicationConnection {
   #isStreaming = false
   #queriesRunning = 0
   #isOver = false
+  #pid = 0
   #closing: Promise<void> | undefined
 
   private constructor(
@@ -61,7 +61,7 @@ export class PgReplicationConnection implements ReplicationConnection {
     const service = new Service(config)
     const connect = async () => {
       const connection = new PgReplicationConnection(await service.connected, service, timers, terminate)
-      await prepare(connection)
+      connection.#pid = (await prepare(connection)).pid
       return connection
     }
     try {
@@ -70,6 +70,14 @@ export class PgReplicationConnection implements ReplicationConnection {
       await service.end()
       throw error
     }
+  }
+
+  get pid(): number {
+    return this.#pid
+  }
+
+  get received(): number | null {
+    return this.service.socket.received
   }
 
   async query(sql: string): Promise<TextRow[]> {
@@ -127,7 +135,7 @@ export class PgReplicationConnection implements ReplicationConnection {
       this.#reader.handlers = ignoring
       // A walsender that waits for other transactions, to make a slot, would not notice that we are gone. If nobody
       // can be asked to end it, its lock_timeout does.
-      if (this.#queriesRunning > 0) await this.terminate(this.#client.processID).catch(() => undefined)
+      if (this.#queriesRunning > 0) await this.terminate(this.#pid).catch(() => undefined)
       this.resume()
       this.#client.connection.end()
     }

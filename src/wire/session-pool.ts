@@ -163,7 +163,7 @@ export class SessionPool {
 }
 
 function isLost(error: unknown): boolean {
-  return error instanceof ConnectionError && error.failure === 'lost'
+  return error instanceof ConnectionError && (error.failure === 'lost' || error.failure === 'silent')
 }
 
 class LeasedSession implements QueryConnection {
@@ -181,6 +181,14 @@ class LeasedSession implements QueryConnection {
 
   copyOut(sql: string): AsyncIterable<Uint8Array> {
     return this.#session.copyOut(sql)
+  }
+
+  get pid(): number {
+    return this.#session.pid
+  }
+
+  get received(): number | null {
+    return this.#session.received
   }
 
   get closed(): Promise<void> {

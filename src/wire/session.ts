@@ -1,6 +1,7 @@
 import { ConnectionError } from '../errors.js'
 import type { TextRow } from '../runtime.js'
 import type { SessionSettings } from './config.js'
+import type { PreparedSession } from './socket.js'
 
 /**
  * Reads back what was pinned, and lifts the two limits that can't be pinned at connect, since they came with 14 and 17.
@@ -10,6 +11,7 @@ const PREPARE = `
     current_setting('TimeZone') as "TimeZone", current_setting('bytea_output') as "bytea_output",
     current_setting('extra_float_digits') as "extra_float_digits", current_setting('lc_monetary') as "lc_monetary",
     current_setting('search_path') as "search_path",
+    pg_backend_pid() as pid,
     (select count(set_config(name, '0', false)) from pg_settings
       where name in ('idle_session_timeout', 'transaction_timeout')) as lifted`
 
@@ -21,7 +23,7 @@ const PREPARE = `
 export async function prepareSession(
   connection: { query(sql: string): Promise<TextRow[]> },
   settings: SessionSettings,
-): Promise<void> {
+): Promise<PreparedSession> {
   const [found] = await connection.query(PREPARE)
   const wanted: Record<string, string> = {
     DateStyle: 'ISO, MDY',
@@ -35,7 +37,7 @@ export async function prepareSession(
   const different = Object.keys(wanted).filter(
     name => found?.[name]?.toLowerCase() !== wanted[name]!.toLowerCase(),
   )
-  if (different.length === 0) return
+  if (different.length === 0) return { pid: Number(found!['pid']) }
   throw new ConnectionError(
     'protocol',
     `The server did not take these session settings: ${different.join(', ')}. A connection pooler that ignores ` +

@@ -3,6 +3,12 @@ import net from 'node:net'
 import type pg from 'pg'
 import type { TextRow, Timers } from '../runtime.js'
 
+/** What a new session was found to be. */
+export interface PreparedSession {
+  /** The server's process for it: a pooler between would have told `pg` another one. */
+  readonly pid: number
+}
+
 /** What it takes to open a connection. */
 export interface Opening {
   readonly config: pg.ClientConfig
@@ -11,7 +17,7 @@ export interface Opening {
   readonly limitMs: number
   readonly signal?: AbortSignal | undefined
   /** Makes the new session fit for use. */
-  readonly prepare: (session: { query(sql: string): Promise<TextRow[]> }) => Promise<void>
+  readonly prepare: (session: { query(sql: string): Promise<TextRow[]> }) => Promise<PreparedSession>
 }
 
 /** How long a server may take to say goodbye, before its socket is cut. */
@@ -35,6 +41,12 @@ export class Socket {
     if (this.#isCut) throw new Error('The socket was cut before it was made.')
     this.#stream = this.#make()
     return this.#stream
+  }
+
+  /** Bytes that have come so far; null where they are not counted: `pg` takes any stream that a configuration gives. */
+  get received(): number | null {
+    const { bytesRead } = (this.#stream ?? {}) as { readonly bytesRead?: number }
+    return bytesRead ?? null
   }
 
   /** Ends it now, without a goodbye. What runs on it fails with `reason`. */

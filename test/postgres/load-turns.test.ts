@@ -42,6 +42,10 @@ async function open(
           const session = await connections!.query(signal)
           if (held === null) return session
           return {
+            pid: session.pid,
+            get received() {
+              return session.received
+            },
             query: (sql, parameters) => session.query(sql, parameters),
             async *copyOut(sql) {
               held.waiting++

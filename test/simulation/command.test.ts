@@ -60,7 +60,7 @@ test('the command explains itself, and what is wrong with its options', async ()
   const wrong = await simulate('--scenario', 'nonsense')
   expect([wrong.status, wrong.stderr.split('\n')[0]]).toEqual([
     2,
-    '--scenario is one of history, faults, tpcb, giant, bounded, audit, queries, reconnect, tokens, deterministic, every-frame, volume, all.',
+    '--scenario is one of history, faults, sql, tpcb, giant, bounded, audit, queries, reconnect, tokens, deterministic, every-frame, volume, all.',
   ])
   expect((await simulate('--sed', '1')).status).toBe(2)
 })

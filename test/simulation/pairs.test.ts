@@ -78,7 +78,7 @@ test('a history lacks what it has not streamed', () => {
     'a TRUNCATE',
   ])
   const texts = ['1', 'Ada', '2', 't', 'x'.repeat(60)]
-  const change = { at: 0, prefix: '', spec: accounts } as const
+  const change = { at: 0, prefix: '', isPublished: true, spec: accounts } as const
   coverage.frame(0, 1, { ...change, kind: 'update', old: texts, new: texts.with(1, 'Grace') })
   coverage.frame(0, 2, { ...change, kind: 'update', old: texts, new: texts.with(0, '2') })
   for (let number = 1; number < 6; number++)

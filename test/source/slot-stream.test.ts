@@ -11,6 +11,8 @@ import { decoder } from './reading.js'
 /** A connection whose server refuses to stream, in these words. */
 function refusing(code: string): ReplicationConnection {
   return {
+    pid: 1,
+    received: 0,
     query: () => Promise.resolve([]),
     start: () => Promise.reject(Object.assign(new Error('no'), { code, severity: 'ERROR' })),
     sendStatus: () => undefined,

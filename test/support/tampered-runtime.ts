@@ -27,9 +27,13 @@ export async function tamperedRuntime(
     timers: systemRuntime.timers,
   })
   const connections: Connections = {
-    async query(signal) {
-      const session = await real.query(signal)
+    async query(signal, by) {
+      const session = await real.query(signal, by)
       return {
+        pid: session.pid,
+        get received() {
+          return session.received
+        },
         query: (sql, parameters) => {
           query?.(sql)
           return session.query(sql, parameters)
@@ -45,6 +49,10 @@ export async function tamperedRuntime(
       replication?.()
       const connection = await real.replication(signal)
       return {
+        pid: connection.pid,
+        get received() {
+          return connection.received
+        },
         query: sql => connection.query(sql),
         start: (sql, handlers) =>
           connection.start(sql, {

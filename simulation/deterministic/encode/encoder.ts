@@ -20,14 +20,10 @@ export interface Encoder {
   announceAgain(): void
 }
 
-export function encoderOf(
-  plugin: DecoderName,
-  major: number,
-  isPublished: (oid: number) => boolean,
-): Encoder {
+export function encoderOf(plugin: DecoderName, major: number): Encoder {
   switch (plugin) {
     case 'pgoutput':
-      return new PgoutputEncoder(major, isPublished)
+      return new PgoutputEncoder(major)
     case 'wal2json':
       return new Wal2jsonEncoder()
     case 'decoderbufs':

@@ -16,13 +16,10 @@ export class PgoutputEncoder implements Encoder {
   readonly #out = new Bytes()
   readonly #announced = new Set<number>()
 
-  constructor(
-    readonly major: number,
-    readonly isPublished: (oid: number) => boolean,
-  ) {}
+  constructor(readonly major: number) {}
 
   *frames(transaction: Committed): Iterable<Frame> {
-    const changes = transaction.changes.filter(({ spec }) => spec === null || this.isPublished(spec.oid))
+    const changes = transaction.changes.filter(({ isPublished }) => isPublished)
     if (changes.length === 0 && this.major >= SKIPS_EMPTY) return
     yield { at: transaction.firstAt, payload: this.#begin(transaction), change: null }
     for (const change of changes) {

@@ -14,6 +14,8 @@ export class Backend {
   #isInTransaction = false
   #exported: string | null = null
   isOver = false
+  /** Its wait event's type; null while it is at work. */
+  waits: 'Client' | 'Lock' | 'IO' | 'Activity' | null = 'Client'
   /** What makes the session end, from the server's side. */
   onTerminate: () => void = () => undefined
 

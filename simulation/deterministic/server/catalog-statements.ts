@@ -157,8 +157,7 @@ function done(act: () => void): [] {
 
 function publish(server: ScriptedServer, list: string): [] {
   for (const { name, oid } of TABLES)
-    if (list.includes(`"${name}"`) && !server.published.has(oid))
-      server.published.set(oid, server.newAlteration())
+    if (list.includes(`"${name}"`) && !server.published.has(oid)) server.publish(oid)
   return []
 }
 

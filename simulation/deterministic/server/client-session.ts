@@ -2,7 +2,7 @@ import type { TextRow } from '../../../src/runtime.js'
 import { lostError } from '../../../src/wire/connect-errors.js'
 import { Backend } from './backend.js'
 import { Link } from './network.js'
-import type { ScriptedServer } from './server.js'
+import { type ScriptedServer, SLOW_STATEMENT_MS } from './server.js'
 import { FatalServerError, ServerError } from './server-error.js'
 import { type Answer, type Parameters, UnknownStatementError } from './statements-types.js'
 
@@ -34,6 +34,8 @@ export class ClientSession {
   readonly #unsettled = new Set<Request>()
   /** Whether it carries a stream. */
   isStreaming = false
+  /** Answers that have come: what is counted in bytes elsewhere. */
+  received = 0
   #isOver = false
   #isBusy = false
   #closing: Promise<void> | undefined
@@ -88,7 +90,9 @@ export class ClientSession {
   #answer(sql: string, backend: Backend, parameters: Parameters): Answer {
     const { statement, match } = this.server.recogniser.recognise(sql)
     this.server.faults.beforeStatement(statement.name)
-    return statement.answer(backend, match, parameters)
+    const answer = statement.answer(backend, match, parameters)
+    if (answer !== undefined && statement.name.startsWith('fill by key')) this.server.onFill(match[2]!)
+    return answer
   }
 
   #next(): void {
@@ -96,7 +100,13 @@ export class ClientSession {
     const request = this.#requests.shift()
     if (request === undefined) return
     this.#isBusy = true
-    this.#try(request)
+    const { faults, scheduler } = this.server
+    const longerMs = faults.delayMs('a statement takes long', 0.01, SLOW_STATEMENT_MS)
+    if (longerMs === 0) this.#try(request)
+    else {
+      this.backend.waits = 'IO'
+      scheduler.after(longerMs, () => this.#try(request))
+    }
   }
 
   #try(request: Request): void {
@@ -105,6 +115,7 @@ export class ClientSession {
     try {
       result = request.work(this.backend)
       if (result === undefined) {
+        this.backend.waits = 'Lock'
         this.server.scheduler.after(LOCK_POLL_MS, () => this.#try(request))
         return
       }
@@ -112,8 +123,8 @@ export class ClientSession {
       this.#failed(request, error)
       return
     }
-    this.#isBusy = false
-    this.down.send(() => request.settle(result, null))
+    this.#rest()
+    this.#answered(() => request.settle(result, null))
     this.#next()
   }
 
@@ -123,12 +134,24 @@ export class ClientSession {
       this.server.fail(error instanceof Error ? error : new UnknownStatementError(String(error)))
       return
     }
-    this.#isBusy = false
+    this.#rest()
     if (error instanceof FatalServerError) this.endByServer(error)
     else {
-      this.down.send(() => request.settle(undefined, error))
+      this.#answered(() => request.settle(undefined, error))
       this.#next()
     }
+  }
+
+  #rest(): void {
+    this.#isBusy = false
+    this.backend.waits = 'Client'
+  }
+
+  #answered(arrive: () => void): void {
+    this.down.send(() => {
+      this.received++
+      arrive()
+    })
   }
 
   /** The server ends the session; what was sent before arrives before. */

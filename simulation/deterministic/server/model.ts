@@ -1,5 +1,5 @@
 import type { Random } from '../../random.js'
-import { foreign, TABLES, type TableSpec } from '../schema.js'
+import { TABLES, type TableSpec } from '../schema.js'
 import { Heap } from './heap.js'
 import { Log, type Position } from './log.js'
 import { Snapshot } from './snapshot.js'
@@ -38,6 +38,8 @@ export class PostgresModel {
   readonly timelineEnds = new Map<number, Position>()
   /** Something was flushed, or became visible. */
   onMoved: () => void = () => undefined
+  /** Whether a table is in the publication now. */
+  isPublished: (oid: number) => boolean = () => false
   /** There is something to flush. */
   onWritten: () => void = () => undefined
   readonly #options: ModelOptions
@@ -307,8 +309,3 @@ export class PostgresModel {
 }
 
 type Change = Committed['changes'][number]
-
-/** Whether a decoder that heeds publications would send this. */
-export function isPublished({ spec }: Change): boolean {
-  return spec === null || spec.oid !== foreign.oid
-}

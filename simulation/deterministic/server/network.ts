@@ -46,7 +46,8 @@ export class Link {
 
   thaw(): void {
     this.#isFrozen = false
-    for (const arrive of this.#frozen.splice(0)) this.send(arrive)
+    // At once: what was sent later and is still under way must not overtake it.
+    for (const arrive of this.#frozen.splice(0)) arrive()
   }
 
   /** What is under way is lost. */

@@ -16,6 +16,14 @@ export class ScriptedQuery implements QueryConnection {
     this.closed = this.#session.ended.then(() => undefined)
   }
 
+  get pid(): number {
+    return this.#session.backend.pid
+  }
+
+  get received(): number {
+    return this.#session.received
+  }
+
   query(sql: string, parameters?: readonly (string | null)[]): Promise<TextRow[]> {
     return this.#session.query(sql, parameters ?? [])
   }

@@ -85,13 +85,16 @@ export const readStatements: readonly Statement[] = [
   {
     name: 'snapshot of a table read anew',
     text: /^SELECT pg_current_snapshot\(\) AS snapshot, pg_current_wal_insert_lsn\(\) AS position, pg_export_snapshot\(\) AS name$/,
-    answer: backend => [
-      row('snapshot of a table read anew', {
-        snapshot: backend.snapshot.text,
-        position: lsnText(backend.server.model.log.insert),
-        name: backend.exportSnapshot(),
-      }),
-    ],
+    answer: backend => {
+      backend.server.tableReadMs = backend.server.scheduler.nowMs
+      return [
+        row('snapshot of a table read anew', {
+          snapshot: backend.snapshot.text,
+          position: lsnText(backend.server.model.log.insert),
+          name: backend.exportSnapshot(),
+        }),
+      ]
+    },
   },
   {
     name: 'same file',

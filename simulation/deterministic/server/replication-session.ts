@@ -33,6 +33,14 @@ export class ScriptedReplication implements ReplicationConnection {
     }
   }
 
+  get pid(): number {
+    return this.#session.backend.pid
+  }
+
+  get received(): number {
+    return this.#session.received
+  }
+
   query(sql: string): Promise<TextRow[]> {
     const creation = CREATE.exec(sql)
     if (creation === null) {

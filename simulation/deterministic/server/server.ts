@@ -39,6 +39,9 @@ export interface ServerOptions {
 
 /** How long an attempt to connect takes to be refused. */
 const REFUSED_MS = 2
+/** The longest that a connection takes to be made, and a statement to be carried out, when they take long. */
+const SLOW_CONNECT_MS = 4_000
+export const SLOW_STATEMENT_MS = 9_000
 /** Beside synchronous commits, the log is flushed this often. */
 const WAL_WRITER_MS = 200
 
@@ -65,6 +68,13 @@ export class ScriptedServer implements Connections {
   publication: number | null = null
   /** Tables in the publication, and since which alteration. */
   readonly published = new Map<number, number>()
+  /** When each was put in, or taken out, last. */
+  readonly publishedMs = new Map<number, number>()
+  /** When a table was last begun to be read anew, and when a slot was last made. */
+  tableReadMs = 0
+  slotMadeMs = 0
+  /** The newest commit of which some was sent. */
+  newestSent = -1
   /** How each table was altered last. */
   readonly alterations = new Map<number, number>()
   standbyNames = ''
@@ -78,6 +88,8 @@ export class ScriptedServer implements Connections {
   #isFlushDue = false
   /** The cache has confirmed a position. */
   onConfirmed: (position: Position) => void = () => undefined
+  /** A fill of this table is answered, and the answer is on its way. */
+  onFill: (table: string) => void = () => undefined
   /** Some of the stream has reached the cache. */
   onArrived: () => void = () => undefined
   #pid = 100
@@ -100,6 +112,7 @@ export class ScriptedServer implements Connections {
       for (const walsender of this.walsenders) walsender.wake()
     }
     this.model.onWritten = () => this.#flushLater()
+    this.model.isPublished = oid => this.published.has(oid)
   }
 
   #flushLater(): void {
@@ -129,6 +142,18 @@ export class ScriptedServer implements Connections {
     return `0000000${(this.#names++).toString(16)}-1`
   }
 
+  publish(oid: number): void {
+    this.published.set(oid, this.newAlteration())
+    this.publishedMs.set(oid, this.scheduler.nowMs)
+  }
+
+  /** From now on nothing of the table is sent, and nobody is told. */
+  unpublish(oid: number): boolean {
+    if (!this.published.delete(oid)) return false
+    this.publishedMs.set(oid, this.scheduler.nowMs)
+    return true
+  }
+
   newAlteration(): number {
     return ++this.#alteration
   }
@@ -147,7 +172,15 @@ export class ScriptedServer implements Connections {
     const { model } = this
     const transaction = model.begin()
     const at = model.log.write(64 + prefix.length)
-    transaction.changes.push({ kind: 'message', at, spec: null, old: null, new: null, prefix })
+    transaction.changes.push({
+      kind: 'message',
+      at,
+      spec: null,
+      old: null,
+      new: null,
+      prefix,
+      isPublished: true,
+    })
     const { end } = model.commit(transaction)
     model.flush()
     model.makeVisible(transaction)
@@ -166,7 +199,8 @@ export class ScriptedServer implements Connections {
 
   async #connect(purpose: 'query' | 'replication', signal: AbortSignal | undefined): Promise<void> {
     const { fromMs, toMs } = this.#latency
-    await this.scheduler.pause(2 * (fromMs + toMs))
+    const longerMs = this.faults.delayMs('connecting takes long', 0.05, SLOW_CONNECT_MS)
+    await this.scheduler.pause(2 * (fromMs + toMs) + longerMs)
     signal?.throwIfAborted()
     const refusal = this.#refusal(purpose)
     if (refusal === null) return

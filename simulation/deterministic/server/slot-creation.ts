@@ -70,6 +70,7 @@ export class SlotCreation {
     slot.confirmed = model.log.insert
     slot.persisted = slot.confirmed
     slot.isReady = true
+    server.slotMadeMs = server.scheduler.nowMs
     const snapshot = model.slotSnapshot()
     return [
       row('create slot', {

@@ -122,10 +122,20 @@ export const slotStatements: readonly Statement[] = [
   {
     name: 'what a walsender does',
     text: /^select wait_event_type as waits from pg_stat_activity where pid = \$1$/,
-    answer: ({ server }, _match, [pid]) =>
-      [...server.backends].some(each => each.pid === Number(pid))
-        ? [row('what a walsender does', { waits: 'Activity' })]
-        : [],
+    answer: ({ server }, _match, [asked]) =>
+      [...server.backends]
+        .filter(({ pid }) => pid === Number(asked))
+        .map(({ waits }) => row('what a walsender does', { waits })),
+  },
+  {
+    name: 'what sessions wait for',
+    text: /^select pid, wait_event_type as waits from pg_catalog\.pg_stat_activity where pid = any\(\$1\)$/,
+    answer: ({ server }, _match, [pids]) => {
+      const asked = pids!.slice(1, -1).split(',').map(Number)
+      return [...server.backends]
+        .filter(({ pid }) => asked.includes(pid))
+        .map(({ pid, waits }) => row('what sessions wait for', { pid: String(pid), waits }))
+    },
   },
   {
     name: 'timeline history',

@@ -12,6 +12,8 @@ export interface Change {
   readonly new: Texts | null
   /** A message's prefix. */
   readonly prefix: string
+  /** Whether its table was in the publication when it was written. */
+  readonly isPublished: boolean
 }
 
 /** Something of a transaction's that is taken back if it, or its savepoint, is rolled back. */

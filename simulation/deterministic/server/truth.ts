@@ -18,11 +18,16 @@ export class Truth {
   readonly #tables = new Map<number, Map<string, Version[]>>()
   /** Ends of commits, in order. */
   readonly #commits: Position[] = []
+  /** Of each table, the ends of those that have changed it. */
+  readonly #touched = new Map<number, Position[]>()
   /** How many commits a reader may be behind before what it reads is not known any more. */
   #forgotten: Position = 0
 
   constructor(specs: readonly TableSpec[]) {
-    for (const { oid } of specs) this.#tables.set(oid, new Map())
+    for (const { oid } of specs) {
+      this.#tables.set(oid, new Map())
+      this.#touched.set(oid, [])
+    }
   }
 
   /** A transaction is committed: its record ends at `end`. */
@@ -31,6 +36,8 @@ export class Truth {
     for (const change of changes) {
       const { spec } = change
       if (spec === null) continue
+      const touched = this.#touched.get(spec.oid)!
+      if (touched.at(-1) !== end) touched.push(end)
       if (change.kind === 'truncate') {
         for (const [key, versions] of this.#tables.get(spec.oid)!)
           if (versions.at(-1)!.texts !== null) this.#note(spec, key, { from: end, xid, texts: null })
@@ -84,6 +91,14 @@ export class Truth {
     return [from, ...this.#commits.filter(end => end > from && end <= to)]
   }
 
+  /** How many commits between the two positions, neither included, have changed the table. */
+  touching({ oid }: TableSpec, after: Position, before: Position): number {
+    const ends = this.#touched.get(oid)!
+    let count = 0
+    for (let i = ends.length - 1; i >= 0 && ends[i]! > after; i--) if (ends[i]! < before) count++
+    return count
+  }
+
   get newest(): Position {
     return this.#commits.at(-1) ?? 0
   }
@@ -109,6 +124,11 @@ export class Truth {
     const copy = new Truth(specs)
     copy.#forgotten = this.#forgotten
     copy.#commits.push(...this.#commits.filter(end => end <= position))
+    for (const [oid, ends] of this.#touched)
+      copy.#touched.set(
+        oid,
+        ends.filter(end => end <= position),
+      )
     for (const [oid, table] of this.#tables)
       for (const [key, versions] of table) {
         const kept = versions.filter(({ from }) => from <= position)

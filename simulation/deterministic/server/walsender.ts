@@ -14,6 +14,8 @@ import type { Slot } from './slots.js'
 
 /** What the network and both sockets hold before the server has to wait. */
 const WINDOW_BYTES = 256 * 1024
+/** The longest that a transaction takes to be decoded, before any of it is sent. */
+const DECODING_MS = 30_000
 /** Frames that one chunk carries at most. */
 const CHUNK_FRAMES_MAX = 200
 const COPY_DATA = 0x64
@@ -36,6 +38,8 @@ export class Walsender {
   /** Everything before it was sent. */
   #sent: Position = 0
   #bytesUnderWay = 0
+  /** It decodes, and says nothing; whether it was asked meanwhile to answer. */
+  #isDecoding = false
   #isStopped = false
   #isAwake = false
   #heardMs = 0
@@ -70,9 +74,7 @@ export class Walsender {
     this.#slot = slot
     this.#from = Math.max(parsePosition(from.position), slot.confirmed)
     this.#sent = this.#from
-    this.#encoder = encoderOf(slot.plugin as DecoderName, server.model.major, oid =>
-      server.published.has(oid),
-    )
+    this.#encoder = encoderOf(slot.plugin as DecoderName, server.model.major)
     const first = server.model.committed.findIndex(({ commitAt }) => commitAt >= this.#from)
     this.#next = first === -1 ? server.model.committed.length : first
   }
@@ -80,6 +82,7 @@ export class Walsender {
   run(): void {
     const { server } = this.#session
     this.#heardMs = server.scheduler.nowMs
+    this.#session.backend.waits = 'Activity'
     server.walsenders.add(this)
     this.#watch()
     this.wake()
@@ -126,6 +129,7 @@ export class Walsender {
       this.#server.fail(new Error(`The cache has confirmed ${flushed}, but only ${this.#sent} was sent.`))
     this.#server.onConfirmed(flushed)
     this.#slot.confirmed = Math.max(this.#slot.confirmed, flushed)
+    if (this.#isDecoding) return
     if (message[33] === 1) this.keepalive(false)
     // What the server does on every turn of its loop: an answer with an old position is answered.
     else if (this.#isCaughtUp && flushed < this.#sent) this.keepalive(false)
@@ -138,6 +142,7 @@ export class Walsender {
 
   #send(): void {
     const { random, cutter, faults } = this.#server
+    if (this.#isDecoding || this.#decodesForLong()) return
     const wantedFrames = random.between(1, this.#server.chunkFrames)
     const parts: Buffer[] = []
     let isCut = false
@@ -165,6 +170,23 @@ export class Walsender {
     if (this.#isCaughtUp) this.#caughtUp()
   }
 
+  /** Before it sends any of a transaction it may take long, and be silent: that is healthy. */
+  #decodesForLong(): boolean {
+    if (this.#frames !== null || this.#isCaughtUp) return false
+    const forMs = this.#server.faults.delayMs('walsender decodes for long', 0.01, DECODING_MS)
+    if (forMs === 0) return false
+    const { backend } = this.#session
+    this.#isDecoding = true
+    backend.waits = null
+    this.#server.scheduler.after(forMs, () => {
+      this.#isDecoding = false
+      backend.waits = 'Activity'
+      this.keepalive(false)
+      this.wake()
+    })
+    return true
+  }
+
   #current = 0
 
   #nextFrame(): Frame | null {
@@ -174,6 +196,8 @@ export class Walsender {
         const transaction = model.committed[this.#next]
         if (transaction === undefined || transaction.end > model.log.flushed) return null
         this.#current = this.#next++
+        if (transaction.number <= this.#server.newestSent) this.#server.faults.tally('redelivery')
+        else this.#server.newestSent = transaction.number
         this.#frameNumber = 0
         this.#frames = this.#encoder.frames(transaction)[Symbol.iterator]()
       }
@@ -196,6 +220,7 @@ export class Walsender {
 
   /** What it says is `sent`: proof of life, and of nothing else. */
   keepalive(asksReply: boolean): void {
+    if (this.#isDecoding) return
     const message = Buffer.alloc(23)
     message[0] = COPY_DATA
     message.writeUInt32BE(22, 1)

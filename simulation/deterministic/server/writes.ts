@@ -156,11 +156,12 @@ export class WriterSession {
     this.#server.touched(heap, key, xid)
   }
 
-  #log(transaction: Transaction, change: Omit<Change, 'at'>): void {
+  #log(transaction: Transaction, change: Omit<Change, 'at' | 'isPublished'>): void {
     const size = (texts: Texts | null): number =>
       texts === null ? 0 : texts.reduce((sum, text) => sum + (text?.length ?? 0), 0)
     const at = this.#server.log.write(RECORD_BYTES + size(change.old) + size(change.new))
-    transaction.changes.push({ ...change, at })
+    const isPublished = change.spec === null || this.#server.isPublished(change.spec.oid)
+    transaction.changes.push({ ...change, at, isPublished })
   }
 }
 
