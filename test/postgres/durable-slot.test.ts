@@ -265,7 +265,10 @@ describe('a durable slot', () => {
     const db = await shop()
     await db.query(`select pg_create_logical_replication_slot('walcache_orphan', 'pgoutput')`)
     await db.query(`select pg_create_logical_replication_slot('theirs', 'pgoutput')`)
-    const { logger } = await open(db, { runtime: countingRuntime(200), maxStaleness: 3_600_000 })
+    const runtime = countingRuntime()
+    const { logger } = await open(db, { runtime, maxStaleness: 3_600_000 })
+    // Not before it is open: what is granted to connect goes by in no time, too.
+    runtime.hurry(200)
     await until(() => logger.lines.some(line => line.includes('"walcache_orphan"')), 'the orphan is gone')
     const left = await db.query<{ name: string }>(
       'select slot_name as name from pg_replication_slots order by 1',

@@ -115,20 +115,26 @@ export function openSockets(): number {
   return process.getActiveResourcesInfo().filter(kind => kind === 'TCPSocketWrap').length
 }
 
-/** The real clock and timers, and how many timers are set. `pace` lets time run that many times as fast. */
-export function countingRuntime(pace = 1): Runtime & { readonly timersPending: number } {
+/** The real clock and timers, and how many timers are set. `pace` lets time run that many times as fast, from the beginning or from `hurry` on. */
+export function countingRuntime(
+  pace = 1,
+): Runtime & { readonly timersPending: number; hurry(pace: number): void } {
   const { clock, timers, random } = systemRuntime
   const pending = new Set<object>()
+  let times = pace
+  let sinceMs = clock.monotonicMs()
+  let passedMs = sinceMs * pace
+  const nowMs = (): number => passedMs + (clock.monotonicMs() - sinceMs) * times
   return {
     random,
-    clock: { monotonicMs: () => clock.monotonicMs() * pace, wallMs: () => clock.wallMs() },
+    clock: { monotonicMs: nowMs, wallMs: () => clock.wallMs() },
     timers: {
       yield: () => timers.yield(),
       microtask: callback => timers.microtask(callback),
       after(delayMs, callback) {
         const timer = {}
         pending.add(timer)
-        const cancel = timers.after(delayMs / pace, () => {
+        const cancel = timers.after(delayMs / times, () => {
           pending.delete(timer)
           callback()
         })
@@ -140,6 +146,11 @@ export function countingRuntime(pace = 1): Runtime & { readonly timersPending: n
     },
     get timersPending() {
       return pending.size
+    },
+    hurry(faster) {
+      passedMs = nowMs()
+      sinceMs = clock.monotonicMs()
+      times = faster
     },
   }
 }
