@@ -234,6 +234,37 @@ describe('a snapshot', () => {
     snapshot.release()
   })
 
+  test('gets it as it was if what left it since was told whole, and has what it held', async () => {
+    const table = open()
+    const snapshot = table.store.snapshot()
+    table.begin(10)
+    table.updateFull(['4', 'seven', 'four'], '4', 'eight', 'four')
+    table.removeFull('5', 'seven', 'five')
+    table.updateFull(['6', 'seven', 'six'], '60', 'seven', 'six')
+    table.updateFull(['7', 'eight', 'was eight'], '7', 'seven', 'is seven')
+    await table.commit(0x200)
+    const { answer } = await read(table, snapshot, 'seven')
+    await table.asked[0]!.reply({
+      snapshot: '11:11:',
+      position: 0x200,
+      rows: [
+        [5, '1', 'seven', 'big'],
+        [10, '60', 'seven', 'six'],
+        [10, '7', 'seven', 'is seven'],
+      ],
+    })
+    const then = [row(1, 'seven'), row(4, 'seven', 'four'), row(5, 'seven', 'five'), row(6, 'seven', 'six')]
+    const rows = (await answer) as typeof then
+    expect(rows.toSorted((a, b) => a.id - b.id)).toEqual(then)
+    expect(table.localGroup('seven', snapshot.seq)).toEqual(then)
+    expect(table.localGroup('seven')).toEqual([
+      row(1, 'seven'),
+      row(7, 'seven', 'is seven'),
+      row(60, 'seven', 'six'),
+    ])
+    snapshot.release()
+  })
+
   test('goes on to see a group whose rows were forgotten, and nobody else does', async () => {
     const table = await withSeven()
     const snapshot = table.store.snapshot()

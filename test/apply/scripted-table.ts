@@ -112,6 +112,10 @@ export function open(rules: FillRules = FILL_RULES, slotSnapshot = '1:1:') {
     update: (...row: readonly TupleValue[]) => applier.update(bound, null, false, tuple(row)),
     move: (from: string, ...row: readonly TupleValue[]) =>
       applier.update(bound, tuple([from, null, null]), false, tuple(row)),
+    /** As under replica identity full: the whole row before is sent. */
+    updateFull: (old: Values, ...row: readonly TupleValue[]) =>
+      applier.update(bound, tupleOf(...old), true, tuple(row)),
+    removeFull: (...old: Values) => applier.delete(bound, tuple(old), true),
     remove: (id: string) => applier.delete(bound, tuple([id, null, null]), false),
     truncate: () => applier.truncate([bound]),
     cutOff: () => applier.cutOff(),
