@@ -1,10 +1,12 @@
-import { setImmediate as nextTurn } from 'node:timers/promises'
+import { setImmediate as nextTurn, setTimeout as delay } from 'node:timers/promises'
 import type { Lsn } from '../../src/change/lsn.js'
 import {
   type Cache,
   NotLocalError,
   SnapshotMissError,
+  SnapshotNotAlignedError,
   SnapshotTooOldError,
+  StrictSnapshotLimitError,
   type Table,
   TableReloadingError,
 } from '../../src/index.js'
@@ -17,11 +19,18 @@ import { codeOf } from './writers.js'
 /** Keys that never have a row are read too. */
 const KEYS_READ = KEYS + 60
 
-const READS = { key: 30, fresh: 6, code: 20, group: 12, snapshot: 14, evict: 10 }
+const READS = { key: 30, fresh: 6, code: 20, group: 12, snapshot: 14, strict: 3, evict: 10 }
 
-/** After each of those, so many reads of memory, which cost next to nothing: what it knows is put to the test over and over. */
-const LOCAL_READS = 24
+/** While commits hang there is no strict snapshot: a reader does not wait for long. */
+const STRICT_TIMEOUT_MS = 300
+
+/** After each of those, so many reads of memory, which cost next to nothing, of what was asked for lately: what it knows is put to the test over and over. */
+const LOCAL_READS = 12
 const LOCAL = { local: 14, localCode: 6, localGroup: 4 }
+/** After one that was refused. */
+const REFUSED_PAUSE_MS = 2
+/** Questions of each kind that a reader remembers. */
+const REMEMBERED = 24
 
 /** What the readers have to say for themselves. */
 export class Tally {
@@ -51,6 +60,8 @@ export class Reader {
   readonly #table: Table<Item>
   readonly #random: Random
   readonly #tally: Tally
+  /** What was answered lately. */
+  readonly #lately = { keys: [] as number[], codes: [] as string[], groups: [] as number[] }
 
   constructor(cache: Cache, random: Random, tally: Tally) {
     this.#cache = cache
@@ -63,27 +74,38 @@ export class Reader {
   async run(stop: AbortSignal): Promise<void> {
     while (!stop.aborted) {
       this.since = this.#now()
-      await this.#one()
-      this.#readMemory()
-      await nextTurn()
+      const { refused } = this.#tally
+      if (await this.#one()) this.#readMemory()
+      // A table that is being read anew refuses everything: those who write, and read it anew, are to have the machine then.
+      if (this.#tally.refused > refused) await delay(REFUSED_PAUSE_MS)
+      else await nextTurn()
     }
   }
 
-  /** All at one commit. */
+  /** All at one commit. What is known no more is not asked again until it has been asked for. */
   #readMemory(): void {
     const now = this.#now()
+    const { keys, codes, groups } = this.#lately
     for (let left = LOCAL_READS; left > 0; left--) {
       const kind = this.#random.weighted(LOCAL)
-      if (kind === 'local') this.#local(this.#key(), now)
-      else if (kind === 'localCode') this.#localCode(codeOf(this.#random), now)
-      else this.#localGroup(this.#random.below(GROUPS + 1), now)
+      if (kind === 'local') this.#ask(keys, id => this.#local(id, now))
+      else if (kind === 'localCode') this.#ask(codes, code => this.#localCode(code, now))
+      else this.#ask(groups, grp => this.#localGroup(grp, now))
     }
   }
 
-  async #one(): Promise<void> {
+  #ask<T>(lately: T[], read: (question: T) => boolean): void {
+    if (lately.length === 0) return
+    const question = this.#random.pick(lately)
+    if (!read(question)) lately.splice(lately.indexOf(question), 1)
+  }
+
+  /** False if it only made room. */
+  async #one(): Promise<boolean> {
     const kind = this.#random.weighted(READS)
     if (kind === 'evict') this.#table.evict(this.#key())
     else await this[kind]()
+    return kind !== 'evict'
   }
 
   /** The newest visible commit. */
@@ -101,9 +123,11 @@ export class Reader {
     const from = this.since
     const answer = await this.#known(this.#table.findUnique({ where: { id } }))
     if (answer === undefined) return
-    this.#tally.claim('key', { ...keyClaim('findUnique', id), answer, from, to: this.#now() })
+    const now = this.#now()
+    this.#tally.claim('key', { ...keyClaim('findUnique', id), answer, from, to: now })
     // What was filled is now covered, and stands for one known commit.
-    this.#local(id, this.#now())
+    this.#local(id, now)
+    remember(this.#lately.keys, id)
   }
 
   /** At least as new as the database was: its commit may not be visible yet. */
@@ -123,6 +147,7 @@ export class Reader {
     const answer = await this.#known(this.#table.findUnique({ where: { code } }))
     if (answer === undefined) return
     this.#tally.claim('code', { ...codeClaim('findUnique', code), answer, from, to: this.#now() })
+    remember(this.#lately.codes, code)
   }
 
   async group(): Promise<void> {
@@ -136,6 +161,7 @@ export class Reader {
       from,
       to: this.#now(),
     })
+    remember(this.#lately.groups, grp)
   }
 
   /** Undefined if it was refused: what can't be shown in time is not guessed. */
@@ -149,22 +175,25 @@ export class Reader {
     }
   }
 
-  #local(id: number, now: Lsn): void {
+  #local(id: number, now: Lsn): boolean {
     const answer = this.#proven(() => this.#table.local.get(id) ?? null)
-    if (answer !== undefined)
-      this.#tally.claim('local', { ...keyClaim('local.get', id), answer, from: now, to: now })
+    if (answer === undefined) return false
+    this.#tally.claim('local', { ...keyClaim('local.get', id), answer, from: now, to: now })
+    return true
   }
 
-  #localCode(code: string, now: Lsn): void {
+  #localCode(code: string, now: Lsn): boolean {
     const answer = this.#proven(() => this.#table.local.get({ code }) ?? null)
-    if (answer !== undefined)
-      this.#tally.claim('localCode', { ...codeClaim('local.get', code), answer, from: now, to: now })
+    if (answer === undefined) return false
+    this.#tally.claim('localCode', { ...codeClaim('local.get', code), answer, from: now, to: now })
+    return true
   }
 
-  #localGroup(grp: number, now: Lsn): void {
+  #localGroup(grp: number, now: Lsn): boolean {
     const answer = this.#proven(() => byKey(this.#table.local.findMany({ where: { grp } })))
-    if (answer !== undefined)
-      this.#tally.claim('localGroup', { ...groupClaim('local.findMany', grp), answer, from: now, to: now })
+    if (answer === undefined) return false
+    this.#tally.claim('localGroup', { ...groupClaim('local.findMany', grp), answer, from: now, to: now })
+    return true
   }
 
   /** Undefined if memory can't prove it. */
@@ -203,6 +232,31 @@ export class Reader {
       await nextTurn()
     }
   }
+
+  /** What memory holds and what it does not, as of one commit. */
+  async strict(): Promise<void> {
+    try {
+      await using snapshot = await this.#cache.strictSnapshot({ timeoutMs: STRICT_TIMEOUT_MS })
+      const table = snapshot.table(boundedItems)
+      const at = { from: snapshot.lsn, to: snapshot.lsn }
+      const [id, code, grp] = [this.#key(), codeOf(this.#random), this.#random.below(GROUPS + 1)]
+      const found = await table.findUnique({ where: { id } })
+      this.#tally.claim('strict', { ...keyClaim('strict findUnique', id), answer: found, ...at })
+      const coded = await table.findUnique({ where: { code } })
+      this.#tally.claim('strict', { ...codeClaim('strict findUnique', code), answer: coded, ...at })
+      const group = byKey(await table.findMany({ where: { grp } }))
+      this.#tally.claim('strict', { ...groupClaim('strict findMany', grp), answer: group, ...at })
+      this.#tally.accepted += 3
+    } catch (error) {
+      if (!isRefusal(error)) throw error
+      this.#tally.refused++
+    }
+  }
+}
+
+function remember<T>(lately: T[], question: T): void {
+  lately.push(question)
+  if (lately.length > REMEMBERED) lately.shift()
 }
 
 /** What can't be shown to be true is refused by one of these names. */
@@ -211,6 +265,8 @@ function isRefusal(error: unknown): boolean {
     error instanceof NotLocalError ||
     error instanceof SnapshotMissError ||
     error instanceof SnapshotTooOldError ||
+    error instanceof SnapshotNotAlignedError ||
+    error instanceof StrictSnapshotLimitError ||
     error instanceof TableReloadingError
   )
 }

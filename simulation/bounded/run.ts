@@ -45,6 +45,8 @@ const MAX_STALENESS_MS = 60_000
 const WRITERS = 6
 const READERS = 8
 const STANDBY_TOGGLE_MS = 200
+/** What no answer can be about any more is forgotten once in so many rounds of checks. */
+const ROUNDS_A_CLEANING = 50
 /** Answers checked between two turns of the event loop. */
 const CHECKS_PER_TURN = 100
 
@@ -153,6 +155,7 @@ class Checks {
   /** Goes on until so many answers have been checked, or one is found to be wrong. */
   async until(reads: number): Promise<void> {
     const { cache, recorder, tally, readers } = this.#stage
+    let rounds = 0
     while (this.checked < reads && this.wrong === 0) {
       this.#stop.throwIfAborted()
       // A read that is under way now will be claimed later.
@@ -160,7 +163,7 @@ class Checks {
       const claims = tally.take()
       await recorder.reached(newestOf(cache))
       for (const claim of claims) await this.#check(claim)
-      recorder.history.forgetBefore(oldest)
+      if (++rounds % ROUNDS_A_CLEANING === 0) recorder.history.forgetBefore(oldest)
       await nextTurn()
     }
   }
