@@ -1,4 +1,5 @@
 import { ConnectionError } from '../errors.js'
+import { type FillEvent, fillChannel } from '../observe.js'
 import type { QueryConnection, TextRow } from '../runtime.js'
 import type { FillRules } from './fill-rules.js'
 import type { Statement } from './fill-sql.js'
@@ -28,4 +29,9 @@ export function onStandby(): ConnectionError {
       'Give the address of the primary, or target_session_attrs=primary.',
     true,
   )
+}
+
+/** For whoever listens. */
+export function tellOfFill(table: string, keys: number, rows: number): void {
+  if (fillChannel.hasSubscribers) fillChannel.publish({ table, keys, rows } satisfies FillEvent)
 }

@@ -1,9 +1,7 @@
 import type { Lsn } from '../change/lsn.js'
 import type { SqlSnapshot } from '../change/sql-snapshot.js'
 import { asError, CacheError, DatabaseReadError } from '../errors.js'
-import { type FillEvent, fillChannel } from '../observe.js'
-import type { QueryConnection, TextRow, Timers } from '../runtime.js'
-import type { CommitSeq } from '../store/address.js'
+import type { TextRow } from '../runtime.js'
 import type { GroupIndex, GroupValue } from '../store/group-index.js'
 import type { PackedRow } from '../store/packed-row.js'
 import type { TableStore } from '../store/table.js'
@@ -12,7 +10,8 @@ import type { CommitLog } from './commit-log.js'
 import { ASK_AGAIN, type FillBatch, type Merged } from './fill-batch.js'
 import { idOf } from './fill-image.js'
 import { FILL_RULES, type FillRules } from './fill-rules.js'
-import { askIn, onStandby } from './fill-query.js'
+import type { FillerOptions } from './filler-options.js'
+import { askIn, onStandby, tellOfFill } from './fill-query.js'
 import { readReply } from './fill-sql.js'
 import { GroupBatch } from './group-batch.js'
 import { Horizon } from './horizon.js'
@@ -34,27 +33,6 @@ const NUDGE_AFTER_MS = 15
 /** What had an answer of no use is asked for again after this long, so many times. */
 const AGAIN_AFTER_MS = 20
 const ATTEMPTS_MAX = 500
-
-export interface FillerOptions {
-  readonly log: CommitLog
-  readonly timers: Timers
-  /** How long an answer is held back for its commit, in milliseconds. */
-  readonly waitMs: number
-  /** Runs a query on a session of the primary's, when there is room for it. */
-  readonly run: <T>(work: (session: QueryConnection) => Promise<T>, signal: AbortSignal) => Promise<T>
-  readonly position: () => Lsn
-  readonly visible: () => CommitSeq
-  /** The server's start time, if it is known; another one means another server. */
-  readonly startedAt: () => string | null
-  readonly normalise: (insertPosition: Lsn) => Lsn
-  /** Has the server flush its log. */
-  readonly nudge: () => void
-  /** The server may have been replaced. */
-  readonly suspect: () => void
-  /** What the slot's own snapshot saw: more than others do, as long as a commit waits for a standby. */
-  readonly slotSnapshot: SqlSnapshot
-  readonly rules?: FillRules
-}
 
 /**
  * Reads keys and groups of bounded tables from PostgreSQL and makes them known: what a query saw, brought to the visible state by the recent commits
@@ -178,18 +156,14 @@ export class Filler {
     const fills = this.#tables.get(table)
     if (fills === undefined) return
     this.#tables.delete(table)
-    fills.collecting.clear()
     const error = new FillLateError()
-    // A fresh read may have taken the place of what was asked for before it.
-    const wanted = new Set([...fills.wanted.values(), ...fills.again])
-    fills.again.clear()
+    const wanted = fills.takeAll()
     for (const batch of this.#sent) {
       if (batch.table.table !== table) continue
       for (const each of batch.wanted.values()) wanted.add(each)
       batch.abort(error)
       this.#finish(batch)
     }
-    fills.wanted.clear()
     this.#underWay -= wanted.size
     for (const each of wanted) each.reject(error)
   }
@@ -197,16 +171,10 @@ export class Filler {
   /** Nothing will be made known any more, unless the stream is resumed. Whoever waits asks PostgreSQL itself. */
   end(): void {
     this.#ended = new FillLateError()
-    for (const { wanted, again, counts, collecting } of this.#tables.values()) {
-      for (const batch of collecting.values()) batch.abort(this.#ended)
-      collecting.clear()
-      for (const each of wanted.values()) {
-        counts.cancelled++
-        each.reject(this.#ended)
-      }
-      for (const each of again) each.reject(this.#ended)
-      wanted.clear()
-      again.clear()
+    for (const fills of this.#tables.values()) {
+      for (const batch of fills.collecting.values()) batch.abort(this.#ended)
+      fills.counts.cancelled += fills.wanted.size
+      for (const each of fills.takeAll()) each.reject(this.#ended)
     }
     for (const batch of this.#sent) {
       batch.abort(this.#ended)
@@ -270,12 +238,7 @@ export class Filler {
     }
     const reply = { ...read, position: this.#options.normalise(read.position) }
     fills.counts.queries++
-    if (fillChannel.hasSubscribers)
-      fillChannel.publish({
-        table: mapping.name,
-        keys: batch.wanted.size,
-        rows: reply.rows.size,
-      } satisfies FillEvent)
+    tellOfFill(mapping.name, batch.wanted.size, reply.rows.size)
     this.confirm(reply.snapshot, reply.position)
     if (!this.#isSettled) {
       for (const wanted of batch.wanted.values()) this.#again(fills, batch, wanted)

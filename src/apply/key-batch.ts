@@ -55,7 +55,7 @@ export class KeyBatch extends FillBatch<WantedKey> {
   install({ key }: WantedKey, rows: readonly PackedRow[]): Kept | null {
     const residency = this.table.table.residency!
     const since = residency.sameSince(key)
-    const installed = residency.install(key, rows[0] ?? null)
+    const installed = residency.installer.install(key, rows[0] ?? null)
     if (installed === 'pending') return null
     // Memory may have got it in another way meanwhile.
     const known = installed === 'known' ? residency.known(key) : rows[0]

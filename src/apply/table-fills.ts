@@ -52,6 +52,15 @@ export class TableFills {
   }
   readonly #large = new LRUCache<string, number>({ max: LARGE_MAX })
 
+  /** Nothing of it is asked for any more. Returns what was. */
+  takeAll(): Set<Wanted> {
+    const all = new Set([...this.wanted.values(), ...this.again])
+    this.collecting.clear()
+    this.wanted.clear()
+    this.again.clear()
+    return all
+  }
+
   noteLarge(group: string): void {
     this.counts.tooLarge++
     this.#large.set(group, LARGE_READS)

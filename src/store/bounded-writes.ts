@@ -133,7 +133,7 @@ export class BoundedWrites {
       this.#writer.mark(tuple, order, seq)
     } catch (error) {
       if (!(error instanceof MemoryLimitError)) throw error
-      this.#residency.unmarked(seq)
+      this.#residency.marks.missing(seq)
     }
   }
 
@@ -141,7 +141,7 @@ export class BoundedWrites {
     const key = this.#pack(tuple, order, this.#format.keyColumns)
     const row = before === 'row' ? this.#pack(tuple, order, this.#format.columns) : null
     if (key === null || (before === 'row' && row === null)) return false
-    return this.#residency.keepBefore(row, key.bytes, seq)
+    return this.#residency.installer.keepBefore(row, key.bytes, seq)
   }
 
   #pack(tuple: TupleView, order: Int32Array, count: number): PackedRow | null {

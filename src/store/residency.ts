@@ -4,29 +4,16 @@ import { type EvictEvent, evictChannel } from '../observe.js'
 import { type Address, type CommitSeq, NONE, type RowId } from './address.js'
 import type { Chains } from './chains.js'
 import { Groups } from './groups.js'
+import { Installer } from './installer.js'
+import { Marks } from './marks.js'
 import type { KeyFinder } from './key-finder.js'
-import type { Installed, PackedRow } from './packed-row.js'
+import type { PackedRow } from './packed-row.js'
 import type { Readers } from './readers.js'
 import { type Bounds, type Left, Recency } from './recency.js'
 import type { KeyBuffer, RecordFormat } from './record.js'
-import { ASCII, LISTED, TOMBSTONE, UNKNOWN } from './slab.js'
+import { noCounts } from './residency-counts.js'
+import { ASCII, TOMBSTONE, UNKNOWN } from './slab.js'
 import type { Truncations } from './truncations.js'
-
-/** What a bounded table has done, counted since the generation began. */
-export interface ResidencyCounts {
-  evictedForRows: number
-  evictedForBytes: number
-  /** Keys known to be absent that were forgotten. */
-  evictedAbsent: number
-  /** Rows that went with another one of their group. */
-  evictedWithGroup: number
-  /** By `evict()`. */
-  evictedByCall: number
-  /** Rows that a change left incomplete, or made too large. */
-  uncovered: number
-  /** Rows that were too large to be kept. */
-  bypassed: number
-}
 
 /** What the residency needs of the table around it. */
 export interface ResidencyHost {
@@ -50,15 +37,9 @@ const SECOND_CHANCES = 16
  * a snapshot is open it leaves a mark, so that what is read from PostgreSQL later is known to have held at the snapshot's commit too.
  */
 export class Residency {
-  readonly counts: ResidencyCounts = {
-    evictedForRows: 0,
-    evictedForBytes: 0,
-    evictedAbsent: 0,
-    evictedWithGroup: 0,
-    evictedByCall: 0,
-    uncovered: 0,
-    bypassed: 0,
-  }
+  readonly counts = noCounts()
+  readonly marks: Marks
+  readonly installer: Installer
   /** Groups of rows that are known whole. */
   readonly groups: Groups
   readonly #name: string
@@ -76,8 +57,6 @@ export class Residency {
   #completeFrom: CommitSeq = Number.POSITIVE_INFINITY
   /** A TRUNCATE of the transaction in progress. */
   #completePending: CommitSeq = Number.POSITIVE_INFINITY
-  /** From this commit on every change to an unknown key has left its mark, as far as a snapshot was open. */
-  #marksFrom: CommitSeq = 0
   #chances = 0
 
   constructor(
@@ -99,13 +78,27 @@ export class Residency {
     this.#readers = parts.readers
     this.#truncations = parts.truncations
     this.#host = host
+    this.marks = new Marks(parts.readers, parts.truncations)
     this.#recency = new Recency(bounds, (row, why) => this.#leave(row, why))
+    this.installer = new Installer(
+      { ...parts, marks: this.marks },
+      {
+        rowBytesMax: this.#recency.rowBytesMax,
+        isComplete: at => this.isComplete(at),
+        known: row => {
+          // It may have left before nothing was known of it any more.
+          this.#residue.delete(row)
+          this.settle(row)
+        },
+        bypassed: () => void this.counts.bypassed++,
+      },
+    )
     this.groups = new Groups(bounds, parts, {
-      install: (key, row) => this.install(key, row),
+      install: (key, row) => this.installer.install(key, row),
       keep: row => this.#keep(row),
       evict: row => this.#evictRow(row),
       isListed: row => this.#recency.isPresent(row),
-      unchangedSince: () => this.#unchangedSince,
+      unchangedSince: () => this.marks.unchangedSince,
       isComplete: at => this.isComplete(at),
     })
     this.#residueBytesMax = Math.min(RESIDUE_BYTES_MAX, bounds.maxBytes ?? RESIDUE_BYTES_MAX)
@@ -195,55 +188,14 @@ export class Residency {
   wantsMark(seq: CommitSeq): boolean {
     if (this.#readers.pins === 0) return false
     if (!this.overfull) return true
-    this.#marksFrom = seq
+    this.marks.missing(seq)
     return false
-  }
-
-  /** A mark could not be made. */
-  unmarked(seq: CommitSeq): void {
-    this.#marksFrom = seq
-  }
-
-  /** The state from which a key without a chain has not been changed, as far as a snapshot may ask. */
-  get #unchangedSince(): CommitSeq {
-    const { visible, pinnedSince, pins } = this.#readers
-    if (pins === 0) return visible
-    const newestTruncation = this.#truncations.newestDue(visible)
-    return Math.min(visible, Math.max(pinnedSince, this.#marksFrom, newestTruncation))
-  }
-
-  /**
-   * What the key held before the first change that a snapshot does not see, kept for that snapshot; null: nothing. To be followed by a mark.
-   * False if it could not be kept.
-   *
-   * @throws {MemoryLimitError}
-   */
-  keepBefore(row: PackedRow | null, keyBytes: Buffer, seq: CommitSeq): boolean {
-    // This transaction may have changed the key before, without a mark.
-    if (Math.max(this.#readers.pinnedSince, this.#marksFrom) >= seq) return false
-    const begin = this.#unchangedSince
-    if (this.#chains.find(keyBytes, 0, keyBytes.length) >= 0 || !this.#readers.pinnedIn(begin, seq))
-      return false
-    this.#add(this.#record(row, keyBytes, begin))
-    return true
-  }
-
-  /** A new row for the key that was looked for last. @throws {MemoryLimitError} */
-  #add(record: Address): RowId {
-    const row = this.#chains.addRow(record)
-    try {
-      this.#chains.indexes.linked(row, record, NONE)
-    } catch (error) {
-      this.#chains.removeRow(row)
-      throw error
-    }
-    return row
   }
 
   /** The commit from which the visible state of a key of which nothing is known is certain to have been the same. */
   sameSince(keyBytes: Buffer): CommitSeq {
     const row = this.#chains.find(keyBytes, 0, keyBytes.length)
-    if (row < 0) return this.#unchangedSince
+    if (row < 0) return this.marks.unchangedSince
     // A TRUNCATE leaves no version of its own.
     const emptied = this.#truncations.newestDue(this.#readers.visible)
     return Math.max(this.#chains.slab.seq(this.#chains.foundHead), emptied)
@@ -262,66 +214,6 @@ export class Residency {
     const start = slab.dataStart(record)
     const bytes = Buffer.from(page.subarray(start, this.#format.end(page, start)))
     return { bytes, ascii: slab.has(record, ASCII) }
-  }
-
-  /** Makes the visible state of a key known, as PostgreSQL has it; `row` null: there is none. */
-  install(keyBytes: Buffer, row: PackedRow | null): Installed {
-    try {
-      return this.#install(keyBytes, row)
-    } catch (error) {
-      if (!(error instanceof MemoryLimitError)) throw error
-      this.counts.bypassed++
-      return 'bypassed'
-    }
-  }
-
-  #install(keyBytes: Buffer, packed: PackedRow | null): Installed {
-    const { slab, rows } = this.#chains
-    let row = this.#chains.find(keyBytes, 0, keyBytes.length)
-    const head = row < 0 ? NONE : this.#chains.foundHead
-    if (head !== NONE) {
-      const begin = slab.seq(head)
-      if (begin > this.#readers.visible) return 'pending'
-      if (!slab.has(head, UNKNOWN) || begin < this.#truncations.newest) return 'known'
-    } else if (this.#readers.visible >= this.#completeFrom) return 'known'
-    if (packed !== null && packed.bytes.length > this.#recency.rowBytesMax) {
-      this.counts.bypassed++
-      return 'bypassed'
-    }
-    if (head === NONE) row = this.#add(this.#record(packed, keyBytes, this.#unchangedSince))
-    else {
-      const record = this.#record(packed, keyBytes, slab.seq(head))
-      if (slab.has(head, LISTED)) slab.set(record, LISTED)
-      this.#index(row, record)
-      this.#chains.find(keyBytes, 0, keyBytes.length)
-      this.#chains.push(row, record, slab.older(head))
-      slab.free(head)
-      // It may have left before nothing was known of it any more.
-      this.#residue.delete(row)
-    }
-    this.settle(row)
-    const settled = rows.head(row)
-    return settled === NONE || slab.has(settled, UNKNOWN) ? 'bypassed' : 'installed'
-  }
-
-  /** The record, which is none of the row's versions yet, is found by its values. @throws {MemoryLimitError} */
-  #index(row: RowId, record: Address): void {
-    const { slab, indexes } = this.#chains
-    slab.setRowId(record, row)
-    try {
-      indexes.linked(row, record, NONE)
-    } catch (error) {
-      this.#chains.free(record)
-      throw error
-    }
-  }
-
-  #record(row: PackedRow | null, keyBytes: Buffer, begin: CommitSeq): Address {
-    const { slab } = this.#chains
-    const bytes = row === null ? keyBytes : row.bytes
-    const record = slab.allocate(bytes.length, 0, begin, row === null ? TOMBSTONE : row.ascii ? ASCII : 0)
-    slab.page(record).set(bytes, slab.dataStart(record))
-    return record
   }
 
   /** Sees to it that the row stands in the list where its visible state belongs. Called for each row that was written, and may drop it. */
@@ -442,7 +334,7 @@ export class Residency {
       mark = slab.allocate(keyBytes.length, 0, begin, TOMBSTONE | UNKNOWN)
     } catch (error) {
       if (!(error instanceof MemoryLimitError)) throw error
-      this.#marksFrom = begin
+      this.marks.missing(begin)
       return false
     }
     this.incomplete()

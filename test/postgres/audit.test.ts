@@ -85,7 +85,7 @@ test('what a bounded table says wrongly of a row, or of a key that it takes for 
   alterInMemory(cache, recent, 1, 'note 20', 'note 2X')
   await until(() => found.length === 1, 'the row is found')
   expect(await table.findUnique({ where: { id: 20 } })).toEqual({ id: 20, note: 'note 20' })
-  liveOf(cache, recent).table.residency!.install(Buffer.from('\x0230'), null)
+  liveOf(cache, recent).table.residency!.installer.install(Buffer.from('\x0230'), null)
   await until(() => found.length === 2, 'the absence is found')
   expect(await table.findUnique({ where: { id: 30 } })).toEqual({ id: 30, note: 'note 30' })
   expect(found.map(({ table: name, kind }) => `${name} ${kind}`)).toEqual([

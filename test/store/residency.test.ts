@@ -53,12 +53,12 @@ function read(store: Store, table: TableStore, key: string, at: number): object 
 /** What a fill does once it has the key's visible state. */
 function install(table: TableStore, key: string, row: Row | undefined): Installed {
   const keyBytes = bytesOf(key)
-  if (row === undefined) return table.residency!.install(keyBytes, null)
+  if (row === undefined) return table.residency!.installer.install(keyBytes, null)
   const view = tupleOf(...row)
   const order = table.format.order(column => column)
   const bytes = Buffer.alloc(table.format.measure(view, order, 3))
   const ascii = table.format.write(view, order, 3, bytes, 0)
-  return table.residency!.install(keyBytes, { bytes, ascii })
+  return table.residency!.installer.install(keyBytes, { bytes, ascii })
 }
 
 const KEYS = ['0', '1', '2', '3', '4', '5']
