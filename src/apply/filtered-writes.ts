@@ -15,8 +15,16 @@ const INCOMPLETE = 'a row came in of which the stream does not say all.'
 /** To read the table once more may do: then a query sees the transaction that brought the row in. */
 export class RowLostError extends DivergedError {}
 
-/** Gives a row as transaction `xid` has left it, in a record; null if it is not to be had and the table was given up. */
-export type AskEntering = (target: AppliedTable, key: Buffer, xid: number) => Promise<Buffer | null>
+/**
+ * Gives a row as transaction `xid` has left it, in a record; null if it is not to be had and the table was given up. `before` rows were asked for in the
+ * same transaction.
+ */
+export type AskEntering = (
+  target: AppliedTable,
+  key: Buffer,
+  xid: number,
+  before: number,
+) => Promise<Buffer | null>
 
 /** What the stream's changes do to tables with a filter. A row of which a change does not say all is asked for before the next one is applied. */
 export class FilteredWrites {
@@ -25,6 +33,8 @@ export class FilteredWrites {
   /** A row that the change applied last does not say all of. */
   #waiting: (Entering & { readonly bound: BoundRelation }) | null = null
   #leftOut = false
+  /** How many rows the transaction in progress has had asked for. */
+  #asks = 0
   /** Rows that the transaction in progress has brought in, and that are in memory as it leaves them. */
   readonly #admitted = new Set<string>()
   /** A row that was asked for. */
@@ -75,6 +85,7 @@ export class FilteredWrites {
   reset(): void {
     this.#waiting = null
     this.#leftOut = false
+    this.#asks = 0
     this.#admitted.clear()
   }
 
@@ -109,7 +120,7 @@ export class FilteredWrites {
 
   async #entered(target: AppliedTable, key: Buffer, xid: number): Promise<Buffer | null> {
     if (this.#ask === undefined) throw new DivergedError(target.mapping.name, INCOMPLETE)
-    return this.#ask(target, key, xid)
+    return this.#ask(target, key, xid, this.#asks++)
   }
 
   /** Keeps the row if the filter holds for it as its transaction has left it: what that does to it later, it will find done. */

@@ -8,7 +8,9 @@ import { pause, type Runtime, within } from '../runtime.js'
 import { noAnswer } from '../wire/connect-errors.js'
 
 /** How long a row may take to be had: the stream is held meanwhile. */
-const LIMIT_MS = 1_000
+const LIMIT_MS = 2_000
+/** So many rows of one transaction are asked for, one after another: to read a table anew is quicker than to ask for more. */
+const ROWS_MAX = 256
 /** Between two questions to a server that does not show a transaction to queries yet, though it has sent it. */
 const LOOK_AGAIN_MS = 5
 
@@ -22,7 +24,7 @@ export interface EnteringRowOptions {
 
 /**
  * The row with this key as transaction `xid` has left it, in a record; null if that can't be had: nobody may see the transaction yet, a later one may
- * have changed the row since, or a subtransaction may have written it, whose id says nothing.
+ * have changed the row since, or a subtransaction may have written it, whose id says nothing; or too many rows were asked for `before`.
  *
  * PostgreSQL shows no past state of a row. But the version that a query sees names the transaction that has written it, and if that is this one,
  * the row is as it has left it.
@@ -33,9 +35,11 @@ export async function readEntering(
   { mapping, table }: AppliedTable,
   key: Buffer,
   xid: number,
+  before: number,
   { runtime, logger, run, startedAt }: EnteringRowOptions,
   signal: AbortSignal,
 ): Promise<Buffer | null> {
+  if (before >= ROWS_MAX) return null
   const { timers } = runtime
   const { format } = table
   // Whether the filter holds is for whoever asked to say.

@@ -1,6 +1,7 @@
 import { Applier } from '../apply/applier.js'
 import type { AppliedTable, BoundRelation } from '../apply/binding.js'
 import { type Fault, isAboutData } from '../apply/fault.js'
+import type { AskEntering } from '../apply/filtered-writes.js'
 import type { Compared, Comparer } from '../audit/comparer.js'
 import type { Mismatch } from '../audit/comparison.js'
 import type { Lsn } from '../change/lsn.js'
@@ -125,7 +126,7 @@ export class Generation {
         onChanged: (oid: number) => this.#watch.changed(oid),
       }),
       onTold: xid => this.#watch.told(xid),
-      onEntering: (target, key, xid) => this.#entering(target, key, xid),
+      onEntering: (...entering) => this.#entering(...entering),
       ...(context.setup.files !== null && { onSilentCommit: () => this.#prober.silent() }),
       onAborted: () => {
         this.#fills.filler?.moved()
@@ -370,13 +371,14 @@ export class Generation {
   }
 
   /** A row that has come into a table's filter; null if it is not to be had, and the table is read anew. @throws {DivergedError} if everything has to be. */
-  async #entering(target: AppliedTable, key: Buffer, xid: number): Promise<Buffer | null> {
+  async #entering(...[target, key, xid, before]: Parameters<AskEntering>): Promise<Buffer | null> {
     const { options, sessions } = this.#context
     const startedAt = (): string | null => this.#server.startedAt
     const row = await readEntering(
       target,
       key,
       xid,
+      before,
       { runtime: options.runtime, logger: options.logger, run: sessions.run.bind(sessions), startedAt },
       this.#until!,
     )

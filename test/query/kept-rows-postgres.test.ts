@@ -88,7 +88,7 @@ test('a filter lets in the same rows here as in PostgreSQL', async () => {
   const select = `SELECT ${selectList(mapping)} FROM things AS t`
   const rows = await connection.query(`${select} ORDER BY id`)
   let told = 0
-  for (let attempt = 0; attempt < 1_500; attempt++) {
+  for (let attempt = 0; attempt < 800; attempt++) {
     const where = randomWhere(random)
     const filter = keptRows(mapping, where)
     if (typeof filter === 'string') continue
@@ -99,6 +99,6 @@ test('a filter lets in the same rows here as in PostgreSQL', async () => {
     const there = await connection.query(`${select} WHERE ${filter.sql} ORDER BY id`)
     expect(here, `where ${JSON.stringify(where)}`).toEqual(there.map(({ c0 }) => c0))
   }
-  expect(told).toBeGreaterThan(500)
+  expect(told).toBeGreaterThan(250)
   await connection.close()
 })
