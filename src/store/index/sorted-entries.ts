@@ -74,11 +74,14 @@ class FirstEntries {
     this.#rows.copyWithin(at, at + 1, count + 1)
   }
 
-  /** How many of the `count` ones compare below `wanted` to the key, as far as its first `parts` numbers go. */
-  countBelow(key: Float64Array, parts: number, wanted: number, count: number): number {
+  /**
+   * How many of them compare below `wanted` to the key, as far as its first `parts` numbers go. The first `from` ones do, and those from `to` on
+   * do not.
+   */
+  countBelow(key: Float64Array, parts: number, wanted: number, from: number, to: number): number {
     const keys = this.#keys
-    let low = 0
-    let high = count
+    let low = from
+    let high = to
     while (low < high) {
       const middle = (low + high) >>> 1
       if (compareParts(keys, middle, this.#width, key, parts) < wanted) low = middle + 1
@@ -87,9 +90,16 @@ class FirstEntries {
     return low
   }
 
-  /** Whether the one at `at` of `count` compares below `wanted` to the key. */
-  isBelow(at: number, count: number, key: Float64Array, parts: number, wanted: number): boolean {
-    return at < count && compareParts(this.#keys, at, this.#width, key, parts) < wanted
+  /** As `countBelow` of `count` ones, where it is not much more than `from`: looked for in steps that double. */
+  countBelowNear(key: Float64Array, parts: number, wanted: number, from: number, count: number): number {
+    let low = from
+    for (let step = 1; low < count; step *= 2) {
+      const at = Math.min(low + step, count) - 1
+      if (compareParts(this.#keys, at, this.#width, key, parts) >= wanted)
+        return this.countBelow(key, parts, wanted, low, at)
+      low = at + 1
+    }
+    return low
   }
 
   /** About which share of the entries of leaf `at` lies before the key, if their first numbers are spread evenly, as hashes are. */
@@ -207,7 +217,7 @@ export class SortedEntries {
     const wanted = after ? 1 : 0
     const leaves = this.#leaves.length
     // The last leaf that begins before the place.
-    place.leaf = Math.max(0, this.#firsts.countBelow(key, parts, wanted, leaves) - 1)
+    place.leaf = Math.max(0, this.#firsts.countBelow(key, parts, wanted, 0, leaves) - 1)
     place.at = 0
     if (leaves === 0) return
     const leaf = this.#leaves[place.leaf]!
@@ -217,14 +227,17 @@ export class SortedEntries {
 
   /** As `seek`, for a place that is not before `from`: next to it, mostly. */
   seekFrom(from: Place, key: Float64Array, parts: number, after: boolean, place: Place): void {
-    const leaf = this.#leaves[from.leaf]
+    const leaves = this.#leaves.length
     const wanted = after ? 1 : 0
-    if (leaf === undefined || this.#firsts.isBelow(from.leaf + 1, this.#leaves.length, key, parts, wanted)) {
+    const last = this.#firsts.countBelowNear(key, parts, wanted, Math.min(from.leaf + 1, leaves), leaves) - 1
+    const leaf = this.#leaves[last]
+    if (leaf === undefined) {
       this.seek(key, parts, after, place)
       return
     }
-    place.leaf = from.leaf
-    place.at = this.#boundIn(leaf, key, parts, wanted, from.at, from.at)
+    const start = last === from.leaf ? from.at : 0
+    place.leaf = last
+    place.at = this.#boundIn(leaf, key, parts, wanted, start, start)
   }
 
   /** The first entry of the leaf from `start` on that does not compare below `wanted`, looked for around `guess`: what lies far from it need not be fetched. */
