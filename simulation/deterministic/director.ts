@@ -35,6 +35,7 @@ export class Director {
   readonly #context: DirectorContext
   #isStopped = false
   #restarts = 0
+  #lasting = 0
   /** While it is true, commits hang on a standby that is not there. */
   isStandbyMissing = false
 
@@ -46,6 +47,11 @@ export class Director {
   /** No more of it; what was begun ends by itself. */
   stop(): void {
     this.#isStopped = true
+  }
+
+  /** Whether all that was made wrong for a while has been put right. */
+  get isAtRest(): boolean {
+    return this.#lasting === 0
   }
 
   #later(): void {
@@ -152,7 +158,11 @@ export class Director {
 
   /** What puts right what was made wrong comes also when the faults have stopped. */
   #afterwards(delayMs: number, run: () => void): void {
-    this.#context.scheduler.after(delayMs, run)
+    this.#lasting++
+    this.#context.scheduler.after(delayMs, () => {
+      this.#lasting--
+      run()
+    })
   }
 
   #toStream(act: (session: ClientSession) => void): boolean {

@@ -295,7 +295,7 @@ class History {
       return
     }
     const isFresh = (): boolean =>
-      this.#server.down === null &&
+      this.#director?.isAtRest === true &&
       areDone() &&
       isCaughtUp() &&
       isHealthy(cache, this.#options.maxStalenessMs) &&

@@ -60,7 +60,8 @@ export function plan(
     cutsEveryFrame: isCut,
     latency: { fromMs: 0.05, toMs: random.pick([0.1, 1, 8]) },
     chunkFrames: chunkFrames(random, mode),
-    readPauseMs: random.pick(mode === 'volume' ? [20, 60] : [2, 5, 20]),
+    // Whatever arrives is looked at anyway; and between two cuts there is much time, in which nothing does.
+    readPauseMs: random.pick(mode === 'swarm' ? [2, 5, 20] : [20, 60]),
     maxStalenessMs: random.pick(isCut ? [2_000, 100_000] : [400, 2_000, 10_000, 100_000]),
     walSenderTimeoutMs: favours.fault === 'wal_sender_timeout' ? 500 : random.pick([0, 500, 60_000]),
     lookMs: random.pick([0, 0.001, 0.05]),

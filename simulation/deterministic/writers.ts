@@ -152,14 +152,14 @@ export class Writer {
 
   #update(table: TableSpec, key: string, set: Readonly<Record<number, string | null>>): Outcome {
     let isBesideExternal = false
-    const change = (texts: Texts): Texts =>
+    const isRekey = table.key.some(at => Object.hasOwn(set, at))
+    const outcome = this.#session.update(table, key, texts =>
       texts.map((text, at) => {
         if (Object.hasOwn(set, at)) return set[at]!
         if (isExternal(table, at, text)) isBesideExternal = true
         return text
-      })
-    const isRekey = table.key.some(at => Object.hasOwn(set, at))
-    const outcome = this.#session.update(table, key, change)
+      }),
+    )
     if (outcome === 'done' && isBesideExternal)
       this.#context.coverage.expose('update beside an out-of-line value', table, this.#session.transaction!)
     return this.#counted(isRekey ? 'key change' : 'update', table, outcome)
@@ -190,12 +190,8 @@ export class Writer {
 
   #transfer({ from, to, keys, amount }: Extract<Step, { kind: 'transfer' }>): Outcome {
     this.#session.savepoint()
-    const add =
-      (table: TableSpec, by: number) =>
-      (texts: Texts): Texts =>
-        texts.map((text, at) => (at === table.balance ? String(Number(text) + by) : text))
-    const took = this.#session.update(from, keys[0], add(from, -amount))
-    const gave = took === 'done' ? this.#session.update(to, keys[1], add(to, amount)) : took
+    const took = this.#session.update(from, keys[0], added(from, -amount))
+    const gave = took === 'done' ? this.#session.update(to, keys[1], added(to, amount)) : took
     if (gave === 'done') {
       this.#session.releaseSavepoint()
       this.#counted('transfer', to, 'done')
@@ -265,6 +261,11 @@ export class Writer {
     if (limboMs === 0) show()
     else scheduler.after(isSynchronous ? limboMs : 0, show)
   }
+}
+
+/** Adds to the balance. */
+function added(table: TableSpec, by: number): (texts: Texts) => Texts {
+  return texts => texts.map((text, at) => (at === table.balance ? String(Number(text) + by) : text))
 }
 
 function withKey(table: TableSpec, texts: Texts, key: string): Texts {

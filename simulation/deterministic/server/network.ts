@@ -44,10 +44,10 @@ export class Link {
     this.#isFrozen = true
   }
 
+  /** What had come as far arrives at once, before what is still under way. */
   thaw(): void {
     this.#isFrozen = false
-    // At once: what was sent later and is still under way must not overtake it.
-    for (const arrive of this.#frozen.splice(0)) arrive()
+    for (const arrive of this.#frozen.splice(0)) if (!this.isDead) arrive()
   }
 
   /** What is under way is lost. */

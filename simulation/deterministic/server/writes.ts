@@ -157,12 +157,16 @@ export class WriterSession {
   }
 
   #log(transaction: Transaction, change: Omit<Change, 'at' | 'isPublished'>): void {
-    const size = (texts: Texts | null): number =>
-      texts === null ? 0 : texts.reduce((sum, text) => sum + (text?.length ?? 0), 0)
-    const at = this.#server.log.write(RECORD_BYTES + size(change.old) + size(change.new))
+    const at = this.#server.log.write(RECORD_BYTES + sizeOf(change.old) + sizeOf(change.new))
     const isPublished = change.spec === null || this.#server.isPublished(change.spec.oid)
     transaction.changes.push({ ...change, at, isPublished })
   }
+}
+
+function sizeOf(texts: Texts | null): number {
+  let size = 0
+  if (texts !== null) for (const text of texts) if (text !== null) size += text.length
+  return size
 }
 
 /** Undoes what was done since there was so much of it. */
