@@ -2,15 +2,7 @@
 import { describe, expect, onTestFinished, test } from 'vitest'
 import { type Cache, defineTable, openCache, QueryError, type Table, type Watched } from '../../src/index.js'
 import { caughtUp, poolOf, until } from '../support/cache.js'
-import {
-  boundedItems,
-  byKey,
-  GROUPS,
-  type Item,
-  ItemHistory,
-  itemsSql,
-  writeMany,
-} from '../support/item-stage.js'
+import { boundedItems, byKey, type Item, ItemHistory, itemsSql, writeMany } from '../support/item-stage.js'
 import { type TestDatabase, testDatabase } from '../support/servers.js'
 
 async function given(): Promise<{ db: TestDatabase; cache: Cache; items: Table<Item> }> {
@@ -37,7 +29,6 @@ describe('watch on a bounded table', () => {
     const first = await next(answers)
     expect(idsOf(first)).toEqual([2, 8, 14, 20, 26, 32, 38, 44, 50, 56])
     await cache.waitFor(first.position, { timeoutMs: 1 })
-    const { fills } = cache.health().tables[0]!.bounded!
     await db.query('update items set grp = 2 where id = 1')
     await db.query('delete from items where id = 2')
     let answer = first
@@ -47,8 +38,6 @@ describe('watch on a bounded table', () => {
       answer = later
     }
     expect(idsOf(answer)).toEqual([1, 8, 14, 20, 26, 32, 38, 44, 50, 56])
-    // A row that came into the group with a value that was not sent has ended what was known of it.
-    expect(cache.health().tables[0]!.bounded!.fills).toBeLessThanOrEqual(fills + 2)
     await answers.return?.()
     expect(cache.health().changeReaders).toBe(0)
   })
@@ -134,9 +123,8 @@ describe('watch on a bounded table', () => {
         if (place > 0) expect(lsn > answers[i]![place - 1]!.lsn, 'answers go forward').toBe(true)
         expect(byKey(rows)).toEqual(byKey([...history.at(lsn).values()].filter(holds)))
       }
-    expect(answers[0]!.length).toBeGreaterThan(1)
-    expect(GROUPS).toBeGreaterThan(3)
-  })
+    expect(answers.flat().length).toBeGreaterThan(questions.length)
+  }, 120_000)
 })
 
 test('of rows that a reader may alter each is his own', async () => {
