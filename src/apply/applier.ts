@@ -2,7 +2,14 @@ import type { ChangeBatch, ChangeSink, TupleView } from '../change/change.js'
 import type { Lsn } from '../change/lsn.js'
 import type { Relation } from '../change/relation.js'
 import type { SqlSnapshot } from '../change/sql-snapshot.js'
-import { asError, CacheError, DecodeError, InternalError, MemoryLimitError } from '../errors.js'
+import {
+  asError,
+  CacheError,
+  DecodeError,
+  type DivergedError,
+  InternalError,
+  MemoryLimitError,
+} from '../errors.js'
 import type { Logger } from '../observe.js'
 import type { Runtime } from '../runtime.js'
 import { GUARD_PREFIX, guardConcerns } from '../sql/guard-sql.js'
@@ -14,6 +21,7 @@ import type { Fault } from './fault.js'
 import { type AskEntering, FilteredWrites } from './filtered-writes.js'
 import { Seats, setAside } from './seats.js'
 import { Touches } from './touches.js'
+import { ThinnedError, truncatedTables } from './truncated.js'
 
 /** Changes applied between two looks at the clock. */
 const CHANGES_PER_LOOK = 256
@@ -39,8 +47,8 @@ export interface ApplierOptions {
   /** The transaction in progress was taken back. */
   readonly onAborted: () => void
   /**
-   * Relations were announced, by transaction `xid`: the server says so before the first change, and again after its shape may have changed. Nothing
-   * is applied until this resolves. Without it the stream is trusted.
+   * Relations of these tables were announced, by transaction `xid`: the server says so before the first change, and again after its shape may have
+   * changed. So was one that nobody knows, which may be a new partition of theirs. Nothing is applied until this resolves. Without it the stream is trusted.
    */
   readonly onAnnounced?: (xid: number, oids: readonly number[]) => Promise<void>
   /**
@@ -53,8 +61,8 @@ export interface ApplierOptions {
    * this resolves. Without it the stream ends.
    */
   readonly onEntering?: AskEntering
-  /** A relation no longer has what was mapped: `setAside` is to be called. Without it the stream ends. */
-  readonly onChanged?: (oid: number) => void
+  /** A table no longer has what was mapped, or lost rows that can't be told: `setAside` is to be called. Without it the stream ends. */
+  readonly onChanged?: (oid: number, error: DivergedError) => void
 }
 
 /**
@@ -67,7 +75,7 @@ export class Applier implements ChangeSink<BoundRelation> {
   readonly #store: Store
   #log: CommitLog | null
   readonly #seats: Seats
-  /** Relations that were announced, and that the server has not been asked about yet. */
+  /** Tables whose relations were announced, and that the server has not been asked about yet. */
   #announced: number[] = []
   /** The transaction in progress has told that it alters tables; `#isTold`: and the server has not been asked about that yet. */
   #wasTold = false
@@ -92,7 +100,7 @@ export class Applier implements ChangeSink<BoundRelation> {
     this.#log = options.log ?? null
     this.#seats = new Seats(options.tables, (oid, error) => {
       if (options.onChanged === undefined) throw error
-      options.onChanged(oid)
+      options.onChanged(oid, error)
     })
     this.#filtered = new FilteredWrites(this.#begun, options.onEntering)
     this.#store.onReleased(() => this.#tidyInBackground())
@@ -129,7 +137,8 @@ export class Applier implements ChangeSink<BoundRelation> {
     }
   }
 
-  #faultOf(table: string | null): Fault {
+  #faultOf(relation: string | null): Fault {
+    const table = relation === null ? null : this.#seats.tableOf(relation)
     return { table, position: this.#commitLsn ?? this.#store.position }
   }
 
@@ -182,9 +191,12 @@ export class Applier implements ChangeSink<BoundRelation> {
     this.#seats.drop(oid)
   }
 
-  /** From now on the table's changes are kept and not applied, until `adopt`; `closed` can't be read. */
-  setAside(oid: number, closed: AppliedTable): void {
-    this.#seats.setAside(oid, closed)
+  /**
+   * From now on the table's changes are kept and not applied, until `adopt`; `closed` can't be read. Returns the relations that were not the table's
+   * before: the decoder is to ask about them once more.
+   */
+  setAside(oid: number, closed: AppliedTable): number[] {
+    return this.#seats.setAside(oid, closed)
   }
 
   /** The table is not going to be read anew: what was set aside for that, and what comes, is dropped. */
@@ -289,7 +301,7 @@ export class Applier implements ChangeSink<BoundRelation> {
 
   relation(relation: Relation): BoundRelation | null {
     const bound = this.#seats.announce(relation)
-    if (bound !== null && this.#options.onAnnounced !== undefined) this.#announced.push(relation.oid)
+    if (this.#options.onAnnounced !== undefined) this.#announced.push(...this.#seats.concernedBy(relation))
     return bound
   }
 
@@ -334,7 +346,8 @@ export class Applier implements ChangeSink<BoundRelation> {
   }
 
   truncate(bounds: readonly BoundRelation[]): void {
-    for (const bound of bounds) {
+    const { emptied, thinned } = truncatedTables(bounds)
+    for (const bound of emptied) {
       const { table } = bound
       if (table.failed !== null) {
         setAside(bound, 'truncate', null, false, null)
@@ -344,6 +357,14 @@ export class Applier implements ChangeSink<BoundRelation> {
       table.truncate(this.#begun())
       this.#log?.truncate(table)
     }
+    for (const bound of thinned) this.#thin(bound)
+  }
+
+  /** Partitions were truncated, whose rows can't be told from the others': the table is read anew, unless there are none. */
+  #thin(bound: BoundRelation): void {
+    const { mapping, table } = bound
+    if (table.failed !== null) setAside(bound, 'thin', null, false, null)
+    else if (!table.isEmpty) this.#seats.changed(new ThinnedError(mapping.name), mapping.oid)
   }
 
   /** Messages change no row, but one may tell that tables were altered. One for a transaction is enough: all of it is looked at. */

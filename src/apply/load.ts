@@ -289,10 +289,13 @@ function asLoadError(error: unknown, mapping: TableMapping): Error {
 
 function partsOf(target: AppliedTable): Part[] {
   if (target.mapping.keep !== 'all') return [{ target, fromBlock: 0, toBlock: 0 }]
+  const { blocks, partitions } = target.mapping
+  // The same blocks of all leaves are read at once.
+  const partBlocks = Math.ceil(PART_BLOCKS / Math.max(1, partitions?.length ?? 1))
   const parts: Part[] = []
-  for (let block = 0; block === 0 || block < target.mapping.blocks; block += PART_BLOCKS) {
-    const last = block + PART_BLOCKS >= target.mapping.blocks
-    parts.push({ target, fromBlock: block, toBlock: last ? null : block + PART_BLOCKS })
+  for (let block = 0; block === 0 || block < blocks; block += partBlocks) {
+    const last = block + partBlocks >= blocks
+    parts.push({ target, fromBlock: block, toBlock: last ? null : block + partBlocks })
   }
   return parts
 }
@@ -318,11 +321,26 @@ function notMeant(table: string): InternalError {
  * COPY's lock still held, the table's file as the snapshot has it is compared with the one that was read.
  */
 async function verifyNotRewritten(connection: QueryConnection, { target: { mapping } }: Part): Promise<void> {
-  const name = quoteLiteral(quoteQualified(mapping.schema, mapping.table))
+  const { name, oid, partitions } = mapping
+  const table = quoteLiteral(quoteQualified(mapping.schema, mapping.table))
   const [row] = await connection.query(
-    `SELECT c.oid = ${name}::regclass AND c.relfilenode = pg_relation_filenode(${name}::regclass) AS same
-     FROM pg_catalog.pg_class c WHERE c.oid = ${mapping.oid}`,
+    partitions === null ? sameFileSql(oid, table) : samePartitionsSql(oid, table),
   )
   if (row?.same !== 't')
-    throw new DivergedError(mapping.name, 'it was rewritten, emptied or replaced while it was read.')
+    throw new DivergedError(name, 'it was rewritten, emptied or replaced while it was read.')
 }
+
+const sameFileSql = (oid: number, table: string): string =>
+  `SELECT c.oid = ${table}::regclass AND c.relfilenode = pg_relation_filenode(${table}::regclass) AS same
+     FROM pg_catalog.pg_class c WHERE c.oid = ${oid}`
+
+// The same of each leaf; and which those are, since DETACH takes rows away in silence. pg_partition_tree tells of now, whatever the snapshot.
+const samePartitionsSql = (oid: number, table: string): string =>
+  `WITH RECURSIVE tree (oid) AS (
+     SELECT ${oid}::oid
+     UNION ALL
+     SELECT h.inhrelid FROM tree JOIN pg_catalog.pg_inherits h ON h.inhparent = tree.oid AND NOT h.inhdetachpending)
+   SELECT ${oid} = ${table}::regclass AND NOT EXISTS (
+     SELECT FROM (SELECT c.oid, c.relfilenode FROM tree JOIN pg_catalog.pg_class c USING (oid)) AS seen
+       FULL JOIN (SELECT relid::oid AS oid, coalesce(pg_relation_filenode(relid), 0) AS relfilenode FROM pg_partition_tree(${oid})) AS now USING (oid)
+      WHERE seen.relfilenode IS DISTINCT FROM now.relfilenode) AS same`

@@ -1,27 +1,30 @@
 import { TupleView } from '../change/change.js'
 import type { Relation } from '../change/relation.js'
 import { assert, DivergedError } from '../errors.js'
+import { relationOids } from '../mapping/relations.js'
 import { type AppliedTable, type BoundRelation, bindRelation } from './binding.js'
 import type { CommitLog } from './commit-log.js'
 import { type BoundFilter, type Entering, insertKept, removeKept, updateKept } from './kept-rows.js'
 import { type KeptChange, show, TableLog } from './table-log.js'
+import { ThinnedError } from './truncated.js'
 
 const NO_ORDER = new Int32Array(0)
 
-/** One relation of the stream, and the table that its changes go to, which may be replaced while the stream goes on. */
+/** A table that the changes of some relations go to, which may be replaced while the stream goes on: of itself, or of its partitions. */
 interface Seat {
   applied: AppliedTable
-  /** As it was announced last. */
-  relation: Relation | null
-  /** What the decoder hands back with the relation's changes. It keeps it, so it is changed in place. */
-  bound: BoundRelation | null
+  /** What the decoder hands back with each relation's changes, by OID, once it is announced. It keeps it, so it is changed in place. */
+  readonly bounds: Map<number, BoundRelation>
   /** The changes that are set aside while the table is read anew; null if it is not. */
   log: TableLog | null
 }
 
 /** Where the changes of each relation go. */
 export class Seats {
-  readonly #seats: Map<number, Seat>
+  /** By the tables' own OIDs. */
+  readonly #seats = new Map<number, Seat>()
+  /** By the OIDs of all relations that are these tables. */
+  readonly #relations = new Map<number, Seat>()
   readonly #old = new TupleView()
   readonly #row = new TupleView()
   /** The shape in which changes were replayed last. */
@@ -30,68 +33,122 @@ export class Seats {
   /** Those whose changes are set aside. */
   readonly #logs = new Set<TableLog>()
 
-  /** `onChanged` is told of a relation that no longer has what was mapped; it is to call `setAside`. */
+  /** `onChanged` is told of a table a relation of which no longer has what was mapped; it is to call `setAside`. */
   constructor(tables: readonly AppliedTable[], onChanged: (oid: number, error: DivergedError) => void) {
-    this.#seats = new Map(
-      tables.map(applied => [applied.mapping.oid, { applied, relation: null, bound: null, log: null }]),
-    )
+    for (const applied of tables) this.#take(applied)
     this.#onChanged = onChanged
+  }
+
+  #take(applied: AppliedTable): Seat {
+    const seat: Seat = { applied, bounds: new Map(), log: null }
+    this.#seats.set(applied.mapping.oid, seat)
+    for (const oid of relationOids(applied.mapping)) this.#relations.set(oid, seat)
+    return seat
   }
 
   /** Whether the relation's changes go anywhere. */
   has(oid: number): boolean {
-    return this.#seats.has(oid)
+    return this.#relations.has(oid)
+  }
+
+  /**
+   * The tables that may look different once this relation is announced: the one whose it is, or, of one that nobody knows, all partitioned ones,
+   * since it may be a new partition.
+   */
+  concernedBy({ oid }: Relation): number[] {
+    const seat = this.#relations.get(oid)
+    if (seat !== undefined) return [seat.applied.mapping.oid]
+    return [...this.#seats.values()]
+      .filter(({ applied }) => applied.mapping.partitions !== null)
+      .map(({ applied }) => applied.mapping.oid)
+  }
+
+  /** The table whose relation has this name, `schema.table`; the name itself if there is none. */
+  tableOf(name: string): string {
+    for (const { mapping } of [...this.#seats.values()].map(({ applied }) => applied))
+      if (mapping.partitions?.some(({ schema, table }) => `${schema}.${table}` === name)) return mapping.name
+    return name
   }
 
   /** What to hand back with the relation's changes; null if nobody wants them. */
   announce(relation: Relation): BoundRelation | null {
-    const seat = this.#seats.get(relation.oid)
+    const seat = this.#relations.get(relation.oid)
     if (seat === undefined) return null
-    seat.relation = relation
-    seat.bound = null
+    seat.bounds.delete(relation.oid)
+    const bound = this.#bind(relation, seat)
+    seat.bounds.set(relation.oid, bound)
+    return bound
+  }
+
+  #bind(relation: Relation, seat: Seat): BoundRelation {
     if (seat.log === null) {
       try {
-        seat.bound = bindRelation(relation, seat.applied)
-        return seat.bound
+        return bindRelation(relation, seat.applied)
       } catch (error) {
         if (!(error instanceof DivergedError)) throw error
-        this.#onChanged(relation.oid, error)
+        this.#onChanged(seat.applied.mapping.oid, error)
       }
     }
     const { mapping, table } = seat.applied
     assert(seat.log !== null, 'a relation that has changed is set aside')
-    seat.bound = { mapping, table, order: NO_ORDER, relation, filter: null, log: seat.log, isStale: false }
-    return seat.bound
+    return { mapping, table, order: NO_ORDER, relation, filter: null, log: seat.log, isStale: false }
   }
 
-  /** One more relation is wanted; its changes are set aside. */
+  /** One more table is wanted; its changes are set aside. */
   add(closed: AppliedTable): void {
-    const { oid } = closed.mapping
-    this.#seats.set(oid, { applied: closed, relation: null, bound: null, log: null })
-    this.setAside(oid, closed)
+    this.#take(closed)
+    this.setAside(closed.mapping.oid, closed)
   }
 
-  /** The relation is wanted no more. */
+  /** The table is wanted no more. */
   drop(oid: number): void {
     const seat = this.#seats.get(oid)
     if (seat === undefined) return
     this.#seats.delete(oid)
     if (seat.log !== null) this.#logs.delete(seat.log)
-    // The decoder keeps what it was bound to.
-    if (seat.bound !== null) seat.bound.log = null
+    for (const relation of relationOids(seat.applied.mapping)) this.#leave(relation, seat)
   }
 
-  /** From now on the relation's changes are kept, in order, and not applied; `closed` is a table that can't be read. Once more: those kept are forgotten. */
-  setAside(oid: number, closed: AppliedTable): void {
+  /** The relation's changes are not this table's any more. The decoder keeps what it was bound to. */
+  #leave(relation: number, seat: Seat): void {
+    if (this.#relations.get(relation) === seat) this.#relations.delete(relation)
+    const bound = seat.bounds.get(relation)
+    if (bound !== undefined) bound.log = null
+    seat.bounds.delete(relation)
+  }
+
+  /**
+   * From now on the table's changes are kept, in order, and not applied; `closed` is a table that can't be read, and its relations are the table's
+   * from now on. Once more: those kept are forgotten. Returns the relations that were not among the table's before.
+   */
+  setAside(oid: number, closed: AppliedTable): number[] {
     const seat = this.#seats.get(oid)!
     if (seat.log !== null) this.#logs.delete(seat.log)
     seat.log = new TableLog()
     this.#logs.add(seat.log)
-    seat.applied = closed
-    const { bound } = seat
-    if (bound === null) return
-    bound.table = closed.table
-    bound.log = seat.log
+    const joined = this.#follow(seat, closed)
+    for (const bound of seat.bounds.values()) {
+      bound.mapping = closed.mapping
+      bound.table = closed.table
+      bound.log = seat.log
+    }
+    return joined
+  }
+
+  /** Partitions come and go. */
+  #follow(seat: Seat, applied: AppliedTable): number[] {
+    const relations = relationOids(applied.mapping)
+    for (const relation of relationOids(seat.applied.mapping))
+      if (!relations.includes(relation)) this.#leave(relation, seat)
+    const joined = relations.filter(relation => this.#relations.get(relation) !== seat)
+    for (const relation of joined) this.#relations.set(relation, seat)
+    seat.applied = applied
+    return joined
+  }
+
+  /** Tells that the table no longer is what it was. */
+  changed(error: DivergedError, oid: number): void {
+    this.#onChanged(oid, error)
   }
 
   /** Nothing more is kept of the relation's changes, which go on not being applied. */
@@ -117,23 +174,13 @@ export class Seats {
     return log.transactions
   }
 
-  /** The relation's changes go to this table from now on, which has all that were set aside. */
+  /** The relations' changes go to this table from now on, which has all that were set aside. */
   seat(oid: number, applied: AppliedTable): void {
     const seat = this.#seats.get(oid)!
     if (seat.log !== null) this.#logs.delete(seat.log)
     seat.log = null
-    seat.applied = applied
-    const { bound, relation } = seat
-    if (bound === null || relation === null) return
-    bound.log = null
-    try {
-      const { mapping, table, order, filter } = bindRelation(relation, applied)
-      Object.assign(bound, { mapping, table, order, filter })
-    } catch (error) {
-      if (!(error instanceof DivergedError)) throw error
-      // It was announced before the table was changed, and will be again before the next change.
-      bound.isStale = true
-    }
+    this.#follow(seat, applied)
+    for (const bound of seat.bounds.values()) rebind(bound, applied)
   }
 
   /**
@@ -147,7 +194,11 @@ export class Seats {
     commits: CommitLog | null,
     admitted: ReadonlySet<string>,
   ): Entering | null {
-    const { table } = applied
+    const { table, mapping } = applied
+    if (change.kind === 'thin') {
+      if (table.isEmpty) return null
+      throw new ThinnedError(mapping.name)
+    }
     if (change.kind === 'truncate') {
       table.truncate(seq)
       commits?.truncate(table)
@@ -170,6 +221,18 @@ export class Seats {
     if (this.#replayed?.relation !== relation || this.#replayed.table !== applied.table)
       this.#replayed = bindRelation(relation, applied)
     return this.#replayed
+  }
+}
+
+function rebind(bound: BoundRelation, applied: AppliedTable): void {
+  bound.log = null
+  try {
+    const { mapping, table, order, filter } = bindRelation(bound.relation, applied)
+    Object.assign(bound, { mapping, table, order, filter })
+  } catch (error) {
+    if (!(error instanceof DivergedError)) throw error
+    // It was announced before the table was changed, and will be again before the next change.
+    bound.isStale = true
   }
 }
 

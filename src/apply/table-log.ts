@@ -15,7 +15,8 @@ export interface KeptTuple {
 
 /** One change of the table, in the shape that its relation had then. */
 export interface KeptChange {
-  readonly kind: 'insert' | 'update' | 'delete' | 'truncate'
+  /** `thin`: some of its partitions were truncated. */
+  readonly kind: 'insert' | 'update' | 'delete' | 'truncate' | 'thin'
   readonly relation: Relation | null
   readonly old: KeptTuple | null
   readonly oldIsFull: boolean

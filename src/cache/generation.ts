@@ -12,6 +12,7 @@ import type { Incarnation } from '../freshness/token.js'
 import type { ProbeAnswer, Prober } from '../freshness/probe.js'
 import { PositionWaiters } from '../freshness/waiters.js'
 import type { TableMapping } from '../mapping/mapping.js'
+import { relationsOf } from '../mapping/relations.js'
 import type { LiveTable } from '../query/live.js'
 import { type QueryConnection, within } from '../runtime.js'
 import { openSlotSource, resumeSlotSource } from '../source/slot-source.js'
@@ -27,7 +28,7 @@ import { GenerationFills } from './generation-fills.js'
 import { proberOf, proveSoon } from './generation-prober.js'
 import { liveTable } from './live-table.js'
 import { ServerCheck } from './server-check.js'
-import { type Looks, readFingerprint, relationsOf, resolveAdded } from './setup.js'
+import { type Looks, readFingerprint, resolveAdded } from './setup.js'
 import { TableWatch } from './table-watch.js'
 
 /** How long the tables may take to be looked at before a stream is gone on with: an idle session may have died with it, unnoticed. */
@@ -48,6 +49,8 @@ export interface GenerationEvents {
   readonly onProven: (generation: Generation, askedMs: number) => void
   /** The load, or the stream that is about to end, has failed of what the server sent. */
   readonly onFault: (fault: Fault) => void
+  /** It goes on with another history, which has all that it shows. */
+  readonly onHistory: (generation: Generation) => void
   /** Its tables are found to show no commit's state. Nothing is proven of it any more. */
   readonly onDoubted: (generation: Generation) => void
   /** Rows of one of its tables were compared with PostgreSQL. */
@@ -66,7 +69,7 @@ export interface GenerationContext extends GenerationBase {
  */
 export class Generation {
   readonly store: Store
-  readonly incarnation: Incarnation
+  #incarnation: Incarnation
   readonly #context: GenerationContext
   readonly #decoder: Decoder<BoundRelation>
   readonly #applier: Applier
@@ -107,7 +110,7 @@ export class Generation {
       suspect: () => this.#prober.suspect(),
     })
     const isBounded = tables.some(({ table }) => table.residency !== null)
-    this.incarnation = source.start
+    this.#incarnation = source.start
     this.#waiters = new PositionWaiters(options.runtime.timers, () => store.position)
     this.#applier = new Applier({
       store,
@@ -123,7 +126,7 @@ export class Generation {
       },
       ...(options.decoder === 'pgoutput' && {
         onAnnounced: (xid: number, oids: readonly number[]) => this.#watch.announced(xid, oids),
-        onChanged: (oid: number) => this.#watch.changed(oid),
+        onChanged: (oid: number, error: DivergedError) => this.#watch.changed(oid, error),
       }),
       onTold: xid => this.#watch.told(xid),
       onEntering: (...entering) => this.#entering(...entering),
@@ -138,6 +141,11 @@ export class Generation {
     this.#prober = this.#makeProber()
     this.#audit = this.#makeAudit()
     this.alignment = this.#makeAlignment(slotSnapshot)
+  }
+
+  /** Which history its position is of: another one once it has gone on with a standby that was promoted. */
+  get incarnation(): Incarnation {
+    return this.#incarnation
   }
 
   /** A new array each time one of them is replaced. */
@@ -203,6 +211,9 @@ export class Generation {
     const resumed = await resumeSlotSource(connections, options.runtime, sourceOptions, left, signal)
     if (typeof resumed === 'string') return resumed
     this.#source = resumed.source
+    const { timeline } = this.#incarnation
+    this.#incarnation = resumed.source.start
+    if (this.#incarnation.timeline !== timeline) this.#context.events.onHistory(this)
     const isSameServer = this.#server.resumed(resumed.startedAt)
     this.#fills.filler?.resume(isSameServer)
     this.#prober = this.#makeProber()

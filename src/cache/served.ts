@@ -58,6 +58,9 @@ export class Served {
       onDoubted: generation => {
         if (generation === this.#live) gates.doubt()
       },
+      onHistory: generation => {
+        if (generation === this.#live) this.#host.positions.waits.historyChanged()
+      },
       onCompared: (mapping, compared) => audits.compared(mapping, compared),
       onMismatches: (mapping, mismatches) => audits.mismatched(mapping, mismatches),
       onFailed,

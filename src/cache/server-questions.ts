@@ -1,5 +1,5 @@
 import { type LogPages, positionColumns, readPosition } from '../freshness/server-position.js'
-import { parseTimelineHistory, type TimelineHistory } from '../freshness/timeline.js'
+import { parseTimelineHistory, type TimelineHistory } from '../wire/timeline.js'
 import type { LogPosition } from '../freshness/token.js'
 import type { Connections } from '../runtime.js'
 import type { SessionPool } from '../wire/session-pool.js'

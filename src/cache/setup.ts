@@ -1,12 +1,12 @@
 import type pg from 'pg'
 import type { DecoderLimits } from '../change/limits.js'
-import type { Relation } from '../change/relation.js'
 import { decoders } from '../decode/index.js'
 import { OptionError, type PoisonError, SetupError, type SetupProblem, TableChangedError } from '../errors.js'
 import { FILES_SQL } from '../freshness/files.js'
 import { type Fingerprint, fingerprintSql, parseFingerprint } from '../freshness/fingerprint.js'
 import { type Catalog, readCatalog, type ServerFacts } from '../mapping/catalog.js'
 import type { TableMapping } from '../mapping/mapping.js'
+import { overlapProblems } from '../mapping/partition-check.js'
 import { declaredTables, type ResolveOptions, resolveMappings } from '../mapping/registry.js'
 import { CALLER_SESSION_SQL, type CallerSession, isUtc } from '../mapping/session.js'
 import { keptRows } from '../query/kept-rows.js'
@@ -153,13 +153,15 @@ export async function resolveAgain(
   connection: QueryConnection,
   options: ResolvedOptions,
   session: CallerSession,
-  { numbersAsText }: Pick<Setup, 'numbersAsText'>,
+  { numbersAsText, mappings: all }: Pick<Setup, 'numbersAsText' | 'mappings'>,
   { declaration }: TableMapping,
 ): Promise<TableMapping> {
   const catalog = await readCatalog(connection, declaredTables([declaration]))
   const how = resolveOptionsFor(options, session, numbersAsText)
   const { mappings, problems } = resolveMappings([declaration], catalog, how)
-  if (problems.length > 0) throw new SetupError(problems)
+  const others = all.filter(mapping => mapping.declaration !== declaration)
+  const found = [...problems, ...overlapProblems([...others, ...mappings])]
+  if (found.length > 0) throw new SetupError(found)
   return mappings[0]!
 }
 
@@ -186,6 +188,7 @@ export async function resolveAdded(
       table: mapping.name,
       message: 'another declaration of the cache keeps it already. Use that one.',
     })
+  if (mapping !== undefined) problems.push(...overlapProblems([...mappings, mapping]))
   if (problems.length > 0 || mapping === undefined) throw new SetupError(problems)
   for (const warning of found.warnings) options.logger.warn(warning)
   return mapping
@@ -254,20 +257,4 @@ function parsersOf(pool: pg.Pool): (typeOid: number) => (text: string) => unknow
   const { Client, options } = pool as unknown as PoolInternals
   const client = new Client(options)
   return typeOid => client.getTypeParser(typeOid, 'text') as (text: string) => unknown
-}
-
-/** The mapped tables in the stream's words. */
-export function relationsOf(mappings: readonly TableMapping[]): Relation[] {
-  return mappings.map(({ oid, schema, table, replicaIdentity, columns, key }) => ({
-    oid,
-    schema,
-    name: table,
-    replicaIdentity,
-    columns: columns.map(({ column, typeOid, typeModifier }, position) => ({
-      name: column,
-      typeOid,
-      typeModifier,
-      isKey: key.includes(position),
-    })),
-  }))
 }

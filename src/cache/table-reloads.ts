@@ -2,6 +2,7 @@ import type { AppliedTable } from '../apply/binding.js'
 import type { Fault } from '../apply/fault.js'
 import { RowLostError } from '../apply/filtered-writes.js'
 import { loadUnderSnapshot } from '../apply/load.js'
+import { ThinnedError } from '../apply/truncated.js'
 import { type Lsn, normaliseInsertLsn, parseLsn } from '../change/lsn.js'
 import { SqlSnapshot } from '../change/sql-snapshot.js'
 import {
@@ -17,6 +18,7 @@ import {
 } from '../errors.js'
 import type { Fingerprint } from '../freshness/fingerprint.js'
 import type { TableMapping } from '../mapping/mapping.js'
+import { relationOids, samePartitions } from '../mapping/relations.js'
 import type { CallerSession } from '../mapping/session.js'
 import type { LiveTable } from '../query/live.js'
 import { pause, type QueryConnection } from '../runtime.js'
@@ -33,10 +35,10 @@ const WRITERS_EVERY_MS = 10
 const OUT_EVERY_MS = 5_000
 const AGAIN: Backoff = { firstMs: 50, longestMs: 2_000 }
 
-/** The locks of those who write a table; they are released after what was written is visible to every new query. */
+/** The locks of those who write a table, or a partition; they are released after what was written is visible to every new query. */
 const WRITERS_SQL = `
   SELECT DISTINCT virtualtransaction AS writer FROM pg_catalog.pg_locks
-   WHERE locktype = 'relation' AND granted AND relation = $1::oid AND pid <> pg_backend_pid()
+   WHERE locktype = 'relation' AND granted AND relation = ANY ($1::oid[]) AND pid <> pg_backend_pid()
      AND database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = current_database())
      AND mode IN ('RowExclusiveLock', 'ShareRowExclusiveLock', 'ExclusiveLock', 'AccessExclusiveLock')`
 
@@ -58,7 +60,7 @@ export interface ReloadHost {
   isAdded(mapping: TableMapping): boolean
   /** Whether the stream's changes of this table are ours to set aside. */
   isWatched(mapping: TableMapping): boolean
-  /** Sets the table's changes aside from now on; those that were set aside before are forgotten. */
+  /** Sets the table's changes aside from now on, those of all its partitions; those that were set aside before are forgotten. */
   begin(mapping: TableMapping): void
   /** A table of the store that is not part of it yet. */
   readonly makeTable: (mapping: TableMapping) => LiveTable & AppliedTable
@@ -192,11 +194,13 @@ export class TableReloads {
       // Whether the stream has announced another one, and was told that nobody wants it, is not known.
       if (found.oid !== mapping.oid || !host.isWatched(mapping))
         throw new EverythingError(mapping.name, 'it has to be followed from its slot on.')
-      await this.#writersGone(mapping, signal)
-      const reread = await this.#read(mapping, signal)
-      await host.adopt(mapping, reread, signal).catch((error: unknown) => {
+      // It may have other partitions now.
+      if (mapping.partitions !== null) host.begin(found)
+      await this.#writersGone(found, signal)
+      const reread = await this.#read(found, signal)
+      await host.adopt(found, reread, signal).catch((error: unknown) => {
         reread.live.table.fail(new DivergedError(mapping.name, 'it was read anew in vain.'))
-        if (error instanceof DivergedError && !(error instanceof RowLostError))
+        if (error instanceof DivergedError && !isOutdated(error))
           throw new EverythingError(mapping.name, error.message)
         throw error
       })
@@ -238,10 +242,11 @@ export class TableReloads {
     this.#out.set(mapping.declaration, { message: error.message, cancel })
   }
 
-  async #writersGone({ oid }: TableMapping, signal: AbortSignal): Promise<void> {
+  async #writersGone(mapping: TableMapping, signal: AbortSignal): Promise<void> {
     const { sessions, options } = this.#context
+    const relations = `{${relationOids(mapping).join(',')}}`
     const writers = async (): Promise<string[]> => {
-      const rows = await sessions.run(session => session.query(WRITERS_SQL, [String(oid)]), signal)
+      const rows = await sessions.run(session => session.query(WRITERS_SQL, [relations]), signal)
       return rows.map(({ writer }) => writer!)
     }
     let left = new Set(await writers())
@@ -277,6 +282,8 @@ export class TableReloads {
     )
     // As of the snapshot: what is changed after it makes the read fail, or the next probe find it.
     const mapping = await resolveAgain(session, options, callers, setup, before)
+    if (!samePartitions(mapping, before))
+      throw new OutdatedReadError(mapping.name, 'it got other partitions, or lost some, before it was read.')
     const { fingerprint } = await readFingerprint(session, setup, false)
     const live = this.#host.makeTable(mapping)
     try {
@@ -307,6 +314,13 @@ export class TableReloads {
       reached: normaliseInsertLsn(parseLsn(row!['position']!), walBlockBytes, walSegmentBytes),
     }
   }
+}
+
+/** What was read is no longer so, or may not be: it is read once more. */
+export class OutdatedReadError extends DivergedError {}
+
+function isOutdated(error: unknown): boolean {
+  return error instanceof OutdatedReadError || error instanceof ThinnedError || error instanceof RowLostError
 }
 
 /** It takes a new slot, and with it everything's being loaded anew. */

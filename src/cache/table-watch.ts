@@ -1,5 +1,6 @@
 import type { Applier } from '../apply/applier.js'
 import type { AppliedTable } from '../apply/binding.js'
+import { ThinnedError } from '../apply/truncated.js'
 import {
   asError,
   assert,
@@ -11,11 +12,12 @@ import {
 import { type Fingerprint, samePublication } from '../freshness/fingerprint.js'
 import type { ProbeAnswer } from '../freshness/probe.js'
 import type { TableMapping } from '../mapping/mapping.js'
+import { relationOids } from '../mapping/relations.js'
 import type { LiveTable } from '../query/live.js'
 import { pause } from '../runtime.js'
 import type { Store } from '../store/store.js'
 import type { GrowingSetup } from './setup.js'
-import { type ReloadContext, type Reread, TableReloads } from './table-reloads.js'
+import { OutdatedReadError, type ReloadContext, type Reread, TableReloads } from './table-reloads.js'
 
 /** Between two questions to a server that does not show a transaction to queries yet, though it has sent it. */
 const LOOK_AGAIN_MS = 5
@@ -68,6 +70,8 @@ export class TableWatch {
   >()
   /** OIDs of the tables that are closed. */
   readonly #closed = new Set<number>()
+  /** Those of them that may look different since they were read, and the transaction that says so. */
+  readonly #unsure = new Map<number, number>()
   /** Opens what was read anew; called at the end of a transaction. */
   #atBoundary: (() => void) | null = null
   /** Whether nothing is being applied. */
@@ -160,11 +164,15 @@ export class TableWatch {
     return samePublication(fingerprint, this.#options.setup.fingerprint) && this.#tables.every(isMapped)
   }
 
-  /** The table has another shape than it was read in: it is closed and read anew. */
-  changed(oid: number): void {
+  /** The table has another shape than it was read in, or has lost rows that can't be told: it is closed and read anew. */
+  changed(oid: number, cause?: DivergedError): void {
     const live = this.#tables.find(({ mapping }) => mapping.oid === oid)
     if (live === undefined || this.#closed.has(oid)) return
-    this.#close(live, new TableReloadingError(live.mapping.name))
+    const why =
+      cause instanceof ThinnedError
+        ? 'had a partition truncated, and which of its rows those were is not known'
+        : undefined
+    this.#close(live, new TableReloadingError(live.mapping.name, why))
   }
 
   /** The table's rows were found to differ from PostgreSQL's: it is closed and read anew. @throws {DivergedError} if that takes everything's being loaded anew. */
@@ -197,13 +205,14 @@ export class TableWatch {
   }
 
   /**
-   * The stream has announced relations in transaction `xid`, as it does before their first change, and again after they may have been altered:
-   * the server is asked before any of the changes is applied. A transaction may be sent before queries see it, DDL of its own included: then
-   * it is asked again.
+   * The stream has announced relations of these tables in transaction `xid`, as it does before their first change, and again after they may have been
+   * altered, or one that may be a new partition of theirs: the server is asked before any of the changes is applied. A transaction may be sent
+   * before queries see it, DDL of its own included: then it is asked again. Of tables that are being read anew it is asked before they are opened.
    */
   async announced(xid: number, oids: readonly number[]): Promise<void> {
     const areClosed = (): boolean => oids.every(oid => this.#closed.has(oid))
-    if (await this.#isSeen(xid, areClosed)) return
+    for (const oid of oids) if (this.#closed.has(oid)) this.#unsure.set(oid, xid)
+    if (areClosed() || (await this.#seen(xid, areClosed)) !== null) return
     for (const oid of oids) this.changed(oid)
   }
 
@@ -212,21 +221,30 @@ export class TableWatch {
    * nobody does, and the next probe that does tells.
    */
   async told(xid: number): Promise<void> {
-    await this.#isSeen(xid, () => false)
+    await this.#seen(xid, () => false)
   }
 
-  /** Asks the server, and has its answers judged, until queries see the transaction, or `isEnough`; false if that takes too long. */
-  async #isSeen(xid: number, isEnough: () => boolean): Promise<boolean> {
+  /** Asks the server, and has its answers judged, until queries see the transaction, or `isEnough`: the last answer; null if that takes too long. */
+  async #seen(xid: number, isEnough: () => boolean): Promise<ProbeAnswer | null> {
     const { clock, timers } = this.#options.options.runtime
     const deadlineMs = clock.monotonicMs() + LIMBO_MS
-    while (!isEnough()) {
-      const snapshot = (await this.#options.look(this.#until))?.snapshot
-      if (snapshot?.sees(snapshot.widen(xid))) return true
-      if (clock.monotonicMs() > deadlineMs) return false
+    for (;;) {
+      const answer = await this.#options.look(this.#until)
+      if (answer !== null && (isEnough() || answer.snapshot.sees(answer.snapshot.widen(xid)))) return answer
+      if (clock.monotonicMs() > deadlineMs) return null
       await pause(timers, LOOK_AGAIN_MS, this.#until)
       this.#until.throwIfAborted()
     }
-    return true
+  }
+
+  /** @throws {OutdatedReadError} if the table is not what was read any more: relations were announced meanwhile, and the server is asked about that. */
+  async #mustStillBe({ oid, name }: TableMapping, { fingerprint }: Reread): Promise<void> {
+    for (let xid = this.#unsure.get(oid); xid !== undefined; xid = this.#unsure.get(oid)) {
+      this.#unsure.delete(oid)
+      const answer = await this.#seen(xid, () => false)
+      if (answer?.fingerprint[oid] !== fingerprint[oid])
+        throw new OutdatedReadError(name, 'it was altered while it was read.')
+    }
   }
 
   /**
@@ -251,7 +269,7 @@ export class TableWatch {
       this.#expected.set(oid, { hash: undefined, sinceMs: Number.POSITIVE_INFINITY })
       this.#closed.add(oid)
       applier().add(closedTable(mapping, new TableReloadingError(mapping.name, 'is being added')))
-      want(oid)
+      for (const relation of relationOids(mapping)) want(relation)
       this.#reloads.request(mapping)
       signal.addEventListener('abort', onAbort, { once: true })
       if (signal.aborted) onAbort()
@@ -291,25 +309,33 @@ export class TableWatch {
   }
 
   #setAside(mapping: TableMapping): void {
-    const { applier, closedTable } = this.#options
-    applier().setAside(mapping.oid, closedTable(mapping, new TableReloadingError(mapping.name)))
+    const { applier, closedTable, want } = this.#options
+    const closed = closedTable(mapping, new TableReloadingError(mapping.name))
+    for (const relation of applier().setAside(mapping.oid, closed)) want(relation)
+    this.#unsure.delete(mapping.oid)
   }
 
   async #adopt(mapping: TableMapping, reread: Reread, signal: AbortSignal): Promise<void> {
     const { reached, nudge } = this.#options
     nudge(signal)
     await reached(reread.reached, signal)
-    const open = (): Promise<void> => {
+    let isOpen = false
+    const open = async (): Promise<void> => {
+      if (this.#unsure.has(mapping.oid)) return
+      isOpen = true
       this.#opening = this.#open(mapping, reread).finally(() => {
         this.#opening = null
       })
-      return this.#opening
+      await this.#opening
     }
-    if (this.#isIdle && this.#options.applier().isBetween) await open()
-    else await this.#whenBetween(open, signal)
+    while (!isOpen) {
+      await this.#mustStillBe(mapping, reread)
+      if (this.#isIdle && this.#options.applier().isBetween) await open()
+      else await this.#whenBetween(open, signal)
+    }
   }
 
-  /** Calls `open` between two transactions; what is applied next waits for it. */
+  /** Calls `open` between two transactions; what is applied next waits for what it opens. */
   #whenBetween(open: () => Promise<void>, signal: AbortSignal): Promise<void> {
     return new Promise((resolve, reject) => {
       const onAbort = (): void => {
@@ -336,6 +362,9 @@ export class TableWatch {
     }
     this.#expected.set(oid, { hash: fingerprint[oid], sinceMs: readMs })
     this.#closed.delete(oid)
+    const { mappings } = this.#options.setup
+    const place = mappings.findIndex(({ declaration }) => declaration === live.mapping.declaration)
+    if (place >= 0) mappings[place] = live.mapping
     if (added !== undefined) this.#tables = [...this.#tables, live]
     this.#replace(live.mapping, live)
     added?.settle(null)

@@ -1,7 +1,7 @@
 import { LSN_MAX, type Lsn } from '../change/lsn.js'
 import { type ClosedError, OverloadedError, TokenError, TokenLostError, WaitTimeoutError } from '../errors.js'
 import type { ServerPosition } from '../freshness/server-position.js'
-import type { TimelineHistory } from '../freshness/timeline.js'
+import type { TimelineHistory } from '../wire/timeline.js'
 import { type Incarnation, isBeyond, type LogPosition } from '../freshness/token.js'
 import { PositionWaiters, WAITERS_MAX } from '../freshness/waiters.js'
 import type { WaitOptions } from '../query/types.js'

@@ -35,29 +35,45 @@ export interface ServerFacts {
   readonly replicationRole: boolean
 }
 
-export interface CatalogTable extends TableName {
+/** What a table's changes are logged by. */
+export interface CatalogIdentity {
+  readonly replicaIdentity: ReplicaIdentity
+  readonly primaryKey: CatalogIndex | null
+  /** The index that `REPLICA IDENTITY USING INDEX` names. */
+  readonly identityIndex: CatalogIndex | null
+}
+
+/** A partition of a declared table, at any depth. */
+export interface CatalogPartition extends TableName, CatalogIdentity {
+  readonly oid: number
+  /** `pg_class.relkind`: `p` if it is partitioned itself. */
+  readonly kind: string
+  /** `pg_class.relpersistence`. */
+  readonly persistence: string
+}
+
+export interface CatalogTable extends TableName, CatalogIdentity {
   readonly oid: number
   /** `pg_class.relkind`. */
   readonly kind: string
   /** `pg_class.relpersistence`: `p` permanent, `u` unlogged, `t` temporary. */
   readonly persistence: string
-  readonly replicaIdentity: ReplicaIdentity
   readonly rowSecurity: boolean
   /** Whether policies would hide rows from this role's SELECT. */
   readonly rowSecurityApplies: boolean
   /** Tables that inherit from it, or are its partitions: `schema.table`. */
   readonly children: readonly string[]
+  /** Of a partitioned table, its partitions at any depth, by their OIDs, those that are being detached left out; null for others. */
+  readonly partitions: readonly CatalogPartition[] | null
   /** The root that it is a partition of, or the parent it inherits from. */
   readonly parent: string | null
   /** Whether this role may look into the schema. */
   readonly schemaUsable: boolean
+  /** Of a partitioned table, those of its longest leaf. */
   readonly blocks: number
   readonly estimatedRows: number
   /** By `attnum`, dropped ones left out. */
   readonly columns: readonly CatalogColumn[]
-  readonly primaryKey: CatalogIndex | null
-  /** The index that `REPLICA IDENTITY USING INDEX` names. */
-  readonly identityIndex: CatalogIndex | null
   /** The columns of each unique index that covers all rows, the primary key's included: no two rows agree in all of them, unless one is null. */
   readonly uniqueKeys: readonly (readonly string[])[]
 }
@@ -126,18 +142,21 @@ const SUGGESTED_AMONG_MAX = 10_000
 async function readTableNames(connection: QueryConnection): Promise<TableName[]> {
   const rows = await connection.query(
     `select n.nspname, c.relname from pg_class c join pg_namespace n on n.oid = c.relnamespace
-     where c.relkind = 'r' and c.relpersistence = 'p' and c.oid >= 16384
+     where c.relkind in ('r', 'p') and c.relpersistence = 'p' and c.oid >= 16384
      order by n.nspname, c.relname limit ${SUGGESTED_AMONG_MAX}`,
   )
   return rows.map(row => ({ schema: row['nspname']!, name: row['relname']! }))
 }
 
 /** What the query says in PostgreSQL's one-letter codes. */
-interface RawTable extends Omit<CatalogTable, 'replicaIdentity' | 'columns' | 'uniqueKeys'> {
+interface RawTable extends Omit<CatalogTable, 'replicaIdentity' | 'columns' | 'uniqueKeys' | 'partitions'> {
   readonly relreplident: string
+  readonly partitions: readonly RawPartition[] | null
   readonly uniqueKeys: CatalogTable['uniqueKeys'] | null
   readonly columns: readonly (Omit<CatalogColumn, 'generated'> & { readonly attgenerated: string })[] | null
 }
+
+type RawPartition = Omit<CatalogPartition, 'replicaIdentity'> & { readonly relreplident: string }
 
 const IDENTITIES: Readonly<Record<string, ReplicaIdentity>> = {
   d: 'default',
@@ -151,10 +170,10 @@ const GENERATED: Readonly<Record<string, CatalogColumn['generated']>> = {
   v: 'virtual',
 }
 
-function catalogTable({ relreplident, columns, uniqueKeys, ...table }: RawTable): CatalogTable {
+function catalogTable({ columns, uniqueKeys, partitions, ...table }: RawTable): CatalogTable {
   return {
-    ...table,
-    replicaIdentity: IDENTITIES[relreplident] ?? 'nothing',
+    ...withIdentity(table),
+    partitions: partitions?.map(withIdentity) ?? null,
     uniqueKeys: uniqueKeys ?? [],
     columns: (columns ?? []).map(({ attgenerated, ...column }) => ({
       ...column,
@@ -163,7 +182,15 @@ function catalogTable({ relreplident, columns, uniqueKeys, ...table }: RawTable)
   }
 }
 
-const INDEX_JSON = `
+function withIdentity<T extends { readonly relreplident: string }>({
+  relreplident,
+  ...relation
+}: T): Omit<T, 'relreplident'> & Pick<CatalogIdentity, 'replicaIdentity'> {
+  return { ...relation, replicaIdentity: IDENTITIES[relreplident] ?? 'nothing' }
+}
+
+/** The indexes of the relation that goes by the alias `relation`. */
+const indexJson = (relation: string): string => `
   select json_build_object(
     'name', ic.relname,
     'columns', (
@@ -174,7 +201,7 @@ const INDEX_JSON = `
     'valid', i.indisvalid,
     'immediate', i.indimmediate)
   from pg_index i join pg_class ic on ic.oid = i.indexrelid
-  where i.indrelid = c.oid`
+  where i.indrelid = ${relation}.oid`
 
 const UNIQUE_KEYS_JSON = `
   select json_agg((
@@ -249,6 +276,34 @@ const COLUMNS_JSON = `
     select oid, typtype, typarray, modifier from domain where typtype <> 'd') base
   where a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped`
 
+// Inheritance of other kinds has no partitioned parent, and is no concern here.
+const PARTITIONS_JSON = `
+  select case when c.relkind = 'p' then coalesce(json_agg(json_build_object(
+    'oid', part.oid::int8,
+    'schema', pn.nspname,
+    'name', part.relname,
+    'kind', part.relkind,
+    'persistence', part.relpersistence,
+    'relreplident', part.relreplident,
+    'primaryKey', (${indexJson('part')} and i.indisprimary),
+    'identityIndex', (${indexJson('part')} and i.indisreplident)
+  ) order by part.oid), '[]') end
+  from tree join pg_class part on part.oid = tree.oid join pg_namespace pn on pn.oid = part.relnamespace`
+
+// Detaching concurrently came with 14; through to_jsonb the same text runs on 13, to be refused there.
+const ATTACHED = `to_jsonb(h) ->> 'inhdetachpending' is distinct from 'true'`
+
+/** All partitions of a declared table, without itself. */
+const TREE = `
+  with recursive tree (oid) as (
+    select h.inhrelid from pg_inherits h where h.inhparent = c.oid and c.relkind = 'p' and ${ATTACHED}
+    union all
+    select h.inhrelid from tree join pg_inherits h on h.inhparent = tree.oid where ${ATTACHED})`
+
+/** Blocks in the relation's main fork. */
+const blocksOf = (relation: string): string =>
+  `coalesce(pg_relation_size(${relation}.oid) / current_setting('block_size')::int, 0)`
+
 const TABLES_JSON = `
   select json_agg(json_build_object(
     'oid', c.oid::int8,
@@ -262,11 +317,12 @@ const TABLES_JSON = `
     'children', coalesce((select json_agg(h.inhrelid::regclass::text) from pg_inherits h where h.inhparent = c.oid), '[]'),
     'parent', (select h.inhparent::regclass::text from pg_inherits h where h.inhrelid = c.oid order by h.inhseqno limit 1),
     'schemaUsable', has_schema_privilege(n.oid, 'USAGE'),
-    'blocks', coalesce(pg_relation_size(c.oid) / current_setting('block_size')::int, 0),
-    'estimatedRows', c.reltuples,
+    'partitions', (${TREE} ${PARTITIONS_JSON}),
+    'blocks', greatest(${blocksOf('c')}, (${TREE} select max(${blocksOf('tree')}) from tree)),
+    'estimatedRows', greatest(c.reltuples, (${TREE} select sum(part.reltuples) from tree join pg_class part on part.oid = tree.oid where part.reltuples > 0)),
     'columns', (${COLUMNS_JSON}),
-    'primaryKey', (${INDEX_JSON} and i.indisprimary),
-    'identityIndex', (${INDEX_JSON} and i.indisreplident),
+    'primaryKey', (${indexJson('c')} and i.indisprimary),
+    'identityIndex', (${indexJson('c')} and i.indisreplident),
     'uniqueKeys', (${UNIQUE_KEYS_JSON})
   ))
   from json_to_recordset($1::json) wanted(schema text, name text)

@@ -39,6 +39,16 @@ export interface MappedColumn {
   readonly parse: (text: string) => unknown
 }
 
+/** A partition of a mapped table, at any depth. */
+export interface MappedPartition {
+  readonly oid: number
+  readonly schema: string
+  readonly table: string
+  /** Whether it has rows of its own, and is not partitioned itself. */
+  readonly isLeaf: boolean
+  readonly replicaIdentity: ReplicaIdentity
+}
+
 /** How many rows of a table are kept: all, or those used last, up to so many rows or bytes. */
 export type Residency = 'all' | { readonly maxRows: number | null; readonly maxBytes: number | null }
 
@@ -67,8 +77,10 @@ export interface TableMapping {
   readonly keep: Residency
   /** The rows that are kept, as if there were no others; null: all. */
   readonly filter: TableFilter | null
+  /** Of a partitioned table, all its partitions: the stream has each row's changes under its leaf's name. Null for an ordinary table. */
+  readonly partitions: readonly MappedPartition[] | null
   /** The planner's estimate; -1 if the table was never analysed. */
   readonly estimatedRows: number
-  /** `relpages`-independent size: the main fork's length in blocks, for splitting the load. */
+  /** `relpages`-independent size: the main fork's length in blocks (the longest of the leaves'), for splitting the load. */
   readonly blocks: number
 }

@@ -1,10 +1,11 @@
 import type { Assumptions, DecoderLimits } from '../change/limits.js'
 import type { SetupProblem } from '../errors.js'
-import type { Catalog, CatalogColumn, CatalogTable, TableName } from './catalog.js'
+import type { Catalog, CatalogColumn, CatalogPartition, CatalogTable, TableName } from './catalog.js'
 import type { DeclaredColumn, Declaration } from './declaration.js'
 import { declarationOf, notDeclaredProblem } from './declared.js'
-import type { MappedColumn, Residency, TableMapping } from './mapping.js'
+import type { MappedColumn, MappedPartition, Residency, TableMapping } from './mapping.js'
 import { columnFor, nearest, propertyFor } from './names.js'
+import { overlapProblems, partitionProblems } from './partition-check.js'
 import { serverProblems, serverWarnings } from './server.js'
 import type { TableFilter } from './table-filter.js'
 import { type CallerSession, sessionProblems, sessionWarnings } from './session.js'
@@ -62,6 +63,7 @@ export function resolveMappings(
     problems.push(...found.map(problem => ({ ...problem, table })))
     if (mapping !== null) mappings.push(mapping)
   }
+  problems.push(...overlapProblems(mappings))
   return { mappings, problems, warnings }
 }
 
@@ -113,7 +115,7 @@ function resolveTable(declaration: Declaration, catalog: Catalog, options: Resol
   if (table === undefined) return { mapping: null, problems: [missingTable(declaration, catalog)] }
 
   const { decoder, assumed = NOTHING_ASSUMED } = options
-  const problems = tableProblems(table, declaration)
+  const problems = [...tableProblems(table, declaration), ...partitionProblems(table)]
   const { columns, problems: unmapped } = mapColumns(declaration, table)
   problems.push(...unmapped)
   for (const { property, source } of columns)
@@ -138,6 +140,7 @@ function resolveTable(declaration: Declaration, catalog: Catalog, options: Resol
     uniqueKeys: mapUniqueKeys(table, columns),
     keep: residencyOf(declaration),
     filter: null,
+    partitions: table.kind === 'p' ? (table.partitions ?? []).map(mappedPartition) : null,
     estimatedRows: table.estimatedRows,
     blocks: table.blocks,
   }
@@ -174,6 +177,10 @@ function missingTable({ schema, name }: Declaration, { tables, otherTables }: Ca
 
 function didYouMean(suggestions: readonly string[]): string {
   return suggestions.length === 0 ? '' : ` Did you mean ${suggestions.map(name => `"${name}"`).join(' or ')}?`
+}
+
+function mappedPartition({ oid, schema, name, kind, replicaIdentity }: CatalogPartition): MappedPartition {
+  return { oid, schema, table: name, isLeaf: kind !== 'p', replicaIdentity }
 }
 
 function residencyOf({ keep }: Declaration): Residency {

@@ -14,7 +14,6 @@ const KINDS: Readonly<Record<string, string>> = {
   v: 'a view: declare the tables behind it',
   m: 'a materialised view, and its refreshes are not in the change stream: declare the tables behind it',
   f: 'a foreign table, and its changes are made elsewhere',
-  p: 'a partitioned table, which this version does not support: declare its partitions one by one',
 }
 
 /** What is wrong with the table itself, whichever of its columns are mapped. */
@@ -22,11 +21,8 @@ export function tableProblems(table: CatalogTable, declaration: Declaration): Ta
   const problems: TableProblem[] = []
   const add = (kind: string, message: string): void => void problems.push({ kind, message })
   const sql = quoteQualified(table.schema, table.name)
-  if (table.kind !== 'r') {
-    add(
-      table.kind === 'p' ? 'partitioned-table' : 'table-kind',
-      `this is ${KINDS[table.kind] ?? 'not a table'}.`,
-    )
+  if (table.kind !== 'r' && table.kind !== 'p') {
+    add('table-kind', `this is ${KINDS[table.kind] ?? 'not a table'}.`)
     return problems
   }
   if (table.oid < FIRST_USER_OID) {
@@ -40,7 +36,7 @@ export function tableProblems(table: CatalogTable, declaration: Declaration): Ta
       `this table is ${what}, so its changes are not in the log. ${what === 'unlogged' ? `ALTER TABLE ${sql} SET LOGGED;` : 'Use an ordinary one.'}`,
     )
   }
-  if (table.children.length > 0) {
+  if (table.kind === 'r' && table.children.length > 0) {
     add(
       'inherited-table',
       `other tables inherit from this one (${table.children.slice(0, 3).join(', ')}): a SELECT shows their rows too, the change stream does not. Declare the inheriting tables instead.`,
@@ -71,6 +67,7 @@ export function tableProblems(table: CatalogTable, declaration: Declaration): Ta
 function keyProblems({
   schema,
   name,
+  kind,
   primaryKey,
   identityIndex,
   replicaIdentity,
@@ -90,6 +87,15 @@ function keyProblems({
       kind: 'deferrable-primary-key',
       message: `the primary key "${primaryKey.name}" is deferrable: within a transaction two rows may have one key, and PostgreSQL does not log old rows by it. Make it NOT DEFERRABLE.`,
     })
+  }
+  if (kind === 'p') {
+    // As ALTER TABLE ONLY leaves it. What old rows are logged by is each leaf's own affair.
+    if (!primaryKey.valid)
+      problems.push({
+        kind: 'no-primary-key',
+        message: `the primary key "${primaryKey.name}" is not complete: there are partitions without it. ALTER INDEX ... ATTACH PARTITION theirs.`,
+      })
+    return problems
   }
   if (replicaIdentity === 'nothing') {
     problems.push({

@@ -83,10 +83,10 @@ export async function resumeSlotSource<B>(
       return obstacle
     }
     durable.walSenderPid = Number(server.pid)
-    const { systemId, timeline, position } = left
+    const { systemId, position } = left
     const source = new SlotStream(replication, runtime, options, {
       slot: durable.name,
-      start: { lsn: position, systemId, timeline },
+      start: { lsn: position, systemId, timeline: found.timeline },
       walSenderTimeoutMs: server.walSenderTimeoutMs,
       isServerBusy: () => isWalSenderBusy(connections, server.pid),
     })

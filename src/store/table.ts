@@ -97,6 +97,11 @@ export class TableStore extends TableRows {
     return this.#failed
   }
 
+  /** Whether the transaction in progress finds no row here, so that a deletion changes nothing. Of a bounded table that is never said. */
+  get isEmpty(): boolean {
+    return this.residency === null && this.#pendingSize === 0
+  }
+
   /**
    * Adds a row of the first load, whose values are in SELECT order. The same row may come twice: a part of a load that broke off is done again.
    *

@@ -23,6 +23,8 @@ export interface SlotRow {
   readonly activePid: number | null
   /** Why the server has given it up; null if it has not. */
   readonly invalidation: string | null
+  /** Whether the server had it from its primary, when it was a standby, and kept it in step. */
+  readonly isSynced: boolean
   /** What was confirmed: the stream can't begin before it. Null while it is being made. */
   readonly confirmed: Lsn | null
 }
@@ -34,12 +36,13 @@ export interface SlotRow {
  */
 export async function readSlot(session: Asked, name: string): Promise<SlotRow | null> {
   checkSlotName(name)
-  // The columns that tell why came with 16 and 17; through to_jsonb the same text runs on 14.
+  // The columns that tell why came with 16 and 17, copies on standbys with 17; through to_jsonb the same text runs on 14.
   const [row] = await session.query(
     `select plugin, temporary, active_pid, confirmed_flush_lsn as confirmed,
        slot_type = 'logical' and database = current_database() as ours,
        case when wal_status = 'lost' then coalesce(to_jsonb(s) ->> 'invalidation_reason', 'wal_removed')
-            else to_jsonb(s) ->> 'invalidation_reason' end as invalidation
+            else to_jsonb(s) ->> 'invalidation_reason' end as invalidation,
+       coalesce((to_jsonb(s) ->> 'synced')::bool, false) as synced
      from pg_catalog.pg_replication_slots s where slot_name = '${name}'`,
   )
   if (row === undefined) return null
@@ -54,6 +57,7 @@ export async function readSlot(session: Asked, name: string): Promise<SlotRow | 
     isTemporary: row['temporary'] === 't',
     activePid: row['active_pid'] == null ? null : Number(row['active_pid']),
     invalidation: row['invalidation'] ?? null,
+    isSynced: row['synced'] === 't',
     confirmed: row['confirmed'] == null ? null : parseLsn(row['confirmed']),
   }
 }

@@ -18,6 +18,25 @@ export interface PublishedTable {
   /** Positions of the primary key's columns. */
   readonly key: readonly number[]
   readonly columns: readonly { readonly column: string }[]
+  /** Of a partitioned table, all its partitions: they are what is published. Null for an ordinary table. */
+  readonly partitions: readonly PublishedPartition[] | null
+}
+
+export interface PublishedPartition {
+  readonly oid: number
+  readonly isLeaf: boolean
+  readonly replicaIdentity: ReplicaIdentity
+}
+
+/** The relations that have the table's rows. */
+function leavesOf({ oid, replicaIdentity, partitions }: PublishedTable): PublishedPartition[] {
+  return partitions === null
+    ? [{ oid, replicaIdentity, isLeaf: true }]
+    : partitions.filter(({ isLeaf }) => isLeaf)
+}
+
+function oidsOf(relations: readonly { readonly oid: number }[]): string {
+  return `{${relations.map(({ oid }) => oid).join(',')}}`
 }
 
 export interface PublicationOptions {
@@ -25,6 +44,9 @@ export interface PublicationOptions {
   readonly name?: string
   readonly tables: readonly PublishedTable[]
 }
+
+/** `server_version_num` of PostgreSQL 15, the first in which a publication may carry a schema. */
+const SCHEMA_PUBLICATIONS = 150_000
 
 /** Every attempt that fails for a concurrent creator's sake means that another one got further. */
 const ATTEMPTS_MAX = 8
@@ -51,7 +73,7 @@ export async function ensurePublication(
 ): Promise<{ readonly name: string }> {
   for (const table of tables) {
     assert(
-      table.replicaIdentity !== 'nothing' && table.key.length > 0,
+      table.key.length > 0 && leavesOf(table).every(({ replicaIdentity }) => replicaIdentity !== 'nothing'),
       'a table without a usable replica identity is never published: its own UPDATEs would fail',
     )
   }
@@ -59,7 +81,9 @@ export async function ensurePublication(
   const state = await readPublication(connection, name, tables)
   if (state === null)
     throw new PublicationError(name, 'it does not exist.', `${createPublicationSql(name, tables)};`)
-  refuse(name, [...flagFaults(state, name), ...listFaults(state, name), ...missingFaults(state, name)])
+  const viaRoot = tables.some(({ partitions }) => partitions !== null) ? rootFaults(state, name) : []
+  const faults = [flagFaults(state, name), viaRoot, listFaults(state, name), missingFaults(state, name)]
+  refuse(name, faults.flat())
   return { name }
 }
 
@@ -70,17 +94,18 @@ export async function narrowedTables(
   tables: readonly PublishedTable[],
 ): Promise<string[]> {
   const rows = await connection.query(
-    `select n.nspname || '.' || c.relname as name
+    `select pr.prrelid as oid
      from pg_publication p
      join pg_publication_rel pr on pr.prpubid = p.oid
-     join pg_class c on c.oid = pr.prrelid
-     join pg_namespace n on n.oid = c.relnamespace
      where p.pubname = $1 and pr.prrelid = any ($2::oid[])
-       and coalesce(to_jsonb(pr) ->> 'prqual', to_jsonb(pr) ->> 'prattrs') is not null
-     order by 1`,
-    [name, `{${tables.map(({ oid }) => oid).join(',')}}`],
+       and coalesce(to_jsonb(pr) ->> 'prqual', to_jsonb(pr) ->> 'prattrs') is not null`,
+    [name, oidsOf(tables.flatMap(table => [table, ...leavesOf(table)]))],
   )
-  return rows.map(row => row['name']!)
+  const narrowed = new Set(rows.map(row => Number(row['oid'])))
+  return tables
+    .filter(table => [table, ...leavesOf(table)].some(({ oid }) => narrowed.has(oid)))
+    .map(({ schema, table }) => `${schema}.${table}`)
+    .sort()
 }
 
 async function ensureShared(
@@ -173,22 +198,27 @@ async function readPublication(
   name: string,
   tables: readonly PublishedTable[],
 ): Promise<PublicationState | null> {
-  const oids = `{${tables.map(({ oid }) => oid).join(',')}}`
-  const rows = await connection.query(PUBLICATION_SQL, [name, oids])
+  const rows = await connection.query(PUBLICATION_SQL, [name, oidsOf(tables.flatMap(leavesOf))])
   const first = rows[0]
   if (first === undefined) return null
+  const roots = tables.filter(({ partitions }) => partitions !== null)
+  const carriedRoots = roots.length === 0 ? new Set<number>() : await rootsCarried(connection, name, roots)
   const carried = new Map(rows.filter(row => row['oid'] != null).map(row => [Number(row['oid']), row]))
   const ofCarried = (
     test: (row: (typeof rows)[number], table: PublishedTable) => boolean,
   ): PublishedTable[] =>
-    tables.filter(table => {
-      const row = carried.get(table.oid)
-      return row !== undefined && test(row, table)
-    })
+    tables.filter(table =>
+      leavesOf(table).some(({ oid }) => {
+        const row = carried.get(oid)
+        return row !== undefined && test(row, table)
+      }),
+    )
+  const isCarried = ({ oid, partitions }: PublishedTable): boolean =>
+    (partitions === null ? carried : carriedRoots).has(oid)
   return {
     publishesAll: first['publishes_all'] === 't',
     viaRoot: first['pubviaroot'] === 't',
-    missing: tables.filter(({ oid }) => !carried.has(oid)),
+    missing: tables.filter(table => !isCarried(table)),
     filtered: ofCarried(row => row['rowfilter'] !== null),
     narrowed: ofCarried((row, { columns }) => {
       const names = row['attnames']
@@ -197,6 +227,34 @@ async function readPublication(
       return columns.some(({ column }) => !published.has(column))
     }),
   }
+}
+
+/**
+ * Those of these partitioned tables that publication `name` carries with all partitions, those that come later among them: as such, through what they
+ * are partitions of, with their schema, or with all tables.
+ */
+async function rootsCarried(
+  connection: QueryConnection,
+  name: string,
+  roots: readonly PublishedTable[],
+): Promise<Set<number>> {
+  // Schemas came with 15.
+  const [version] = await connection.query(`select current_setting('server_version_num') as number`)
+  const bySchema =
+    Number(version!['number']) < SCHEMA_PUBLICATIONS
+      ? 'false'
+      : 'exists (select from pg_publication_namespace s where s.pnpubid = p.oid and s.pnnspid = c.relnamespace)'
+  const rows = await connection.query(
+    `select distinct root.oid
+     from unnest($2::oid[]) as root (oid)
+     cross join lateral (select root.oid as relid union select relid::oid from pg_partition_ancestors(root.oid)) part
+     join pg_class c on c.oid = part.relid
+     join pg_publication p on p.pubname = $1
+     where p.puballtables or ${bySchema}
+       or exists (select from pg_publication_rel r where r.prpubid = p.oid and r.prrelid = part.relid)`,
+    [name, oidsOf(roots)],
+  )
+  return new Set(rows.map(row => Number(row['oid'])))
 }
 
 // pg_publication_tables knows FOR ALL TABLES, schemas and published partition roots. It has row filters and column

@@ -115,9 +115,9 @@ test('virtual generated columns are in no stream, and refused', async () => {
 /** What no decoder carries: the table `items`, the kind of the problem, and what its message says. */
 const TABLES: readonly (readonly [string, kind: string, message: RegExp])[] = [
   [
-    'create table items (id int primary key) partition by range (id)',
-    'partitioned-table',
-    /^this is a partitioned table.*declare its partitions one by one\.$/,
+    'create table items (id int primary key) partition by range (id); create unlogged table leaf partition of items default',
+    'table-persistence',
+    /^its partition "public"\."leaf" is unlogged.*SET LOGGED;$/,
   ],
   [
     `create table items (id int primary key, code text not null unique);

@@ -258,7 +258,18 @@ describe('what does not fit is found on a real server', () => {
     ['table-kind', 'create materialized view t as select 1 as id'],
     ['table-persistence', 'create unlogged table t (id int primary key)'],
     ['inherited-table', 'create table t (id int primary key); create table child () inherits (t)'],
-    ['partitioned-table', 'create table t (id int primary key) partition by range (id)'],
+    [
+      'table-persistence',
+      'create table t (id int primary key) partition by range (id); create unlogged table l partition of t default',
+    ],
+    [
+      'replica-identity',
+      'create table t (id int primary key) partition by range (id); create table l partition of t default; alter table l replica identity nothing',
+    ],
+    [
+      'no-primary-key',
+      'create table t (id int not null) partition by range (id); create table l partition of t default; alter table only t add primary key (id)',
+    ],
     ['row-security', 'create table t (id int primary key); alter table t enable row level security'],
     ['generated-column', 'create table t (id int primary key, g int generated always as (id) stored)'],
     ['generated-column', 'create table t (id int primary key, g int generated always as (id) virtual)'],
@@ -274,7 +285,7 @@ describe('what does not fit is found on a real server', () => {
     expect(await problem('pg_class', { schema: 'pg_catalog' })).toEqual(['system-table pg_catalog.pg_class'])
   })
 
-  test('what does fit: identity full, an index of the same columns, a partition, a table that inherits', async () => {
+  test('what does fit: identity full, an index of the same columns, a partition, what it is a partition of, a table that inherits', async () => {
     await db.query(`
       drop schema public cascade; create schema public;
       create table a (id int primary key); alter table a replica identity full;
@@ -301,6 +312,17 @@ describe('what does not fit is found on a real server', () => {
         ['a', 'b', 'c', 'd'].map(name => define(name)),
       ),
     ).toEqual([])
+    expect(await problemsOf(connection, [define('root')])).toEqual([])
+    const { tables } = await readCatalog(connection, [
+      { schema: 'public', name: 'a' },
+      { schema: 'public', name: 'root' },
+    ])
+    expect(new Map(tables.map(({ name, partitions }) => [name, partitions]))).toMatchObject(
+      new Map([
+        ['a', null],
+        ['root', [{ schema: 'public', name: 'c', kind: 'r', persistence: 'p', replicaIdentity: 'default' }]],
+      ]),
+    )
   })
 
   test('a role without rights, and one that policies hide rows from', async () => {

@@ -1,6 +1,12 @@
 import { describe, expect, test } from 'vitest'
 import { decoders } from '../../src/decode/index.js'
-import type { Catalog, CatalogColumn, CatalogTable, ServerFacts } from '../../src/mapping/catalog.js'
+import type {
+  Catalog,
+  CatalogColumn,
+  CatalogPartition,
+  CatalogTable,
+  ServerFacts,
+} from '../../src/mapping/catalog.js'
 import { Column, Index, PrimaryKey, ReplicatedTable } from '../../src/mapping/decorators.js'
 import { defineTable } from '../../src/mapping/define-table.js'
 import { declaredTables, type ResolveOptions, resolveMappings } from '../../src/mapping/registry.js'
@@ -56,6 +62,7 @@ const table = (
   rowSecurity: false,
   rowSecurityApplies: false,
   children: [],
+  partitions: null,
   parent: null,
   schemaUsable: true,
   blocks: 7,
@@ -66,6 +73,17 @@ const table = (
   uniqueKeys: [],
   ...more,
 })
+
+const leaf: CatalogPartition = {
+  schema: 'public',
+  name: 'users_1',
+  oid: 20_001,
+  kind: 'r',
+  persistence: 'p',
+  replicaIdentity: 'default',
+  primaryKey: { name: 'users_1_pkey', columns: ['id'], valid: true, immediate: true },
+  identityIndex: null,
+}
 
 const catalog = (tables: readonly CatalogTable[], more: Partial<Catalog> = {}): Catalog => ({
   server,
@@ -132,6 +150,7 @@ test('a declaration that fits becomes a mapping, its columns in SELECT order', (
     key: [0],
     indexes: [[2], [1, 2]],
     keep: 'all',
+    partitions: null,
     estimatedRows: 100,
     blocks: 7,
   })
@@ -248,7 +267,21 @@ describe('tables that do not fit', () => {
     ['table-kind', { kind: 'v' }],
     ['table-kind', { kind: 'm' }],
     ['table-kind', { kind: 'f' }],
-    ['partitioned-table', { kind: 'p' }],
+    [
+      'no-primary-key',
+      { kind: 'p', primaryKey: { name: 'pk', columns: ['id'], valid: false, immediate: true } },
+    ],
+    ['replica-identity', { kind: 'p', partitions: [{ ...leaf, replicaIdentity: 'nothing' }] }],
+    [
+      'replica-identity',
+      {
+        kind: 'p',
+        partitions: [
+          { ...leaf, replicaIdentity: 'index', identityIndex: { ...leaf.primaryKey!, columns: ['email'] } },
+        ],
+      },
+    ],
+    ['table-persistence', { kind: 'p', partitions: [{ ...leaf, persistence: 'u' }] }],
     ['system-table', { oid: 1262 }],
     ['table-persistence', { persistence: 'u' }],
     ['table-persistence', { persistence: 't' }],
@@ -290,6 +323,17 @@ describe('tables that do not fit', () => {
 
   test('a partition, or a table that inherits, does fit', () => {
     expect(problemsOf([users], catalog([table(['id'], { parent: 'public.people' })]))).toEqual([])
+  })
+
+  test('a partitioned table does fit, whatever its own replica identity: it has no rows of its own', () => {
+    const deeper = { ...leaf, oid: 20_002, name: 'users_2', kind: 'p', replicaIdentity: 'nothing' as const }
+    const root = table(['id'], { kind: 'p', replicaIdentity: 'nothing', partitions: [leaf, deeper] })
+    const { mappings, problems } = resolveMappings([users], catalog([root]), options)
+    expect(problems).toEqual([])
+    expect(mappings[0]!.partitions).toEqual([
+      { oid: 20_001, schema: 'public', table: 'users_1', isLeaf: true, replicaIdentity: 'default' },
+      { oid: 20_002, schema: 'public', table: 'users_2', isLeaf: false, replicaIdentity: 'nothing' },
+    ])
   })
 
   test('row-level security is bypassed on request only, and only by a role that can', () => {

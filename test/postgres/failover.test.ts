@@ -8,7 +8,15 @@ import {
   StaleError,
   TokenLostError,
 } from '../../src/index.js'
-import { caughtUp, databaseOn, poolOf, recordingLogger, until, untilNothingIsLeft } from '../support/cache.js'
+import {
+  caughtUp,
+  databaseOn,
+  type OwnDatabase,
+  poolOf,
+  recordingLogger,
+  until,
+  untilNothingIsLeft,
+} from '../support/cache.js'
 import { type PostgresServer, startPostgres } from '../support/postgres.js'
 import { shows } from '../support/shows.js'
 import { startProxy } from '../support/tcp-proxy.js'
@@ -18,9 +26,12 @@ const rows = defineTable<{ id: number; note: string }>({ name: 'rows' })
 const SLOT = 'walcache_failover_test'
 const PATIENCE_MS = 60_000
 
-/** A primary, and a standby that follows it. */
-async function pair(major: 14 | 18): Promise<{ primary: PostgresServer; standby: PostgresServer }> {
-  const primary = await startPostgres({ major })
+/** A primary, and a standby that follows it; with these settings of the primary's. */
+async function pair(
+  major: 14 | 18,
+  settings: Record<string, string> = {},
+): Promise<{ primary: PostgresServer; standby: PostgresServer }> {
+  const primary = await startPostgres({ major, settings })
   onTestFinished(() => primary[Symbol.asyncDispose]())
   const client = new pg.Client({ connectionString: primary.url })
   await client.connect()
@@ -75,6 +86,17 @@ async function hasRow(url: string, sql: string): Promise<boolean> {
   }
 }
 
+/** Resolves when the standby has the slot, to stay. */
+async function slotIsCopied(db: Pick<OwnDatabase, 'query'>, there: string): Promise<void> {
+  const copied = `select from pg_replication_slots where slot_name = '${SLOT}' and failover and synced and not temporary`
+  const isCopied = async (): Promise<boolean> => {
+    // A copy is taken over once the standby has come as far as what the slot needs, which is told now and then.
+    await db.query('select pg_log_standby_snapshot()')
+    return hasRow(there, copied)
+  }
+  await until(isCopied, 'the standby has the slot', PATIENCE_MS)
+}
+
 test.each<[string, 14 | 18, Partial<OpenCacheOptions>]>([
   ['a temporary slot', 14, {}],
   ['a slot that the standby has as well', 18, { slot: { durable: true, name: SLOT } }],
@@ -96,15 +118,7 @@ test.each<[string, 14 | 18, Partial<OpenCacheOptions>]>([
     // The slot's copy, and the row, have come to the standby.
     const there = on(standby, db.url)
     await until(() => hasRow(there, 'select from rows where id = 1'), 'the standby has the row', PATIENCE_MS)
-    if (major === 18) {
-      const copied = `select from pg_replication_slots where slot_name = '${SLOT}' and failover and synced and not temporary`
-      const isCopied = async (): Promise<boolean> => {
-        // A copy is taken over once the standby has come as far as what the slot needs, which is told now and then.
-        await db.query('select pg_log_standby_snapshot()')
-        return hasRow(there, copied)
-      }
-      await until(isCopied, 'the standby has the slot', PATIENCE_MS)
-    }
+    if (major === 18) await slotIsCopied(db, there)
 
     // From here on the primary's commits are its own, and the cache shows them.
     await standby.stop('immediate')
@@ -147,6 +161,10 @@ test.each<[string, 14 | 18, Partial<OpenCacheOptions>]>([
     expect(inMemory()).toEqual(await inDatabase())
     expect(cache.table(rows).local.has(2)).toBe(false)
 
+    if (major === 18)
+      expect(logger.lines.filter(line => /up to .*, and more than that was applied/.test(line))).toHaveLength(
+        1,
+      )
     await cache.waitFor(kept)
     await expect(cache.waitFor(lost)).rejects.toBeInstanceOf(TokenLostError)
     const read = cache.table(rows).findUnique({ where: { id: 1 }, after: lost })
@@ -169,3 +187,76 @@ test.each<[string, 14 | 18, Partial<OpenCacheOptions>]>([
   },
   120_000,
 )
+
+test('a standby that has kept the slot in step, and has all that was applied, is gone on with: nothing is loaded', async () => {
+  shows('C28')
+  // What the standby does not have is not sent.
+  const { primary, standby } = await pair(18, { synchronized_standby_slots: 'standby' })
+  const db = await databaseOn(primary)
+  await db.query('create table rows (id int primary key, note text)')
+  await using proxy = await startProxy(primary)
+  const logger = recordingLogger()
+  const cache: Cache = await openCache({
+    pool: poolOf(proxy.through(db.url)),
+    entities: [rows],
+    logger,
+    slot: { durable: true, name: SLOT },
+    maxStaleness: 2_000,
+    onStale: { local: 'serve' },
+  })
+  onTestFinished(() => cache.close())
+  const told = cache.table(rows).changes()
+  const snapshot = cache.snapshot()
+  const write = async (id: number): Promise<string> =>
+    (await cache.write(client => client.query(`insert into rows values ($1, 'old')`, [id]))).token
+  const first = await write(1)
+  await cache.waitFor(first, { timeoutMs: PATIENCE_MS })
+  const there = on(standby, db.url)
+  await until(() => hasRow(there, 'select from rows where id = 1'), 'the standby has the row', PATIENCE_MS)
+  await slotIsCopied(db, there)
+  let last = first
+  for (let id = 2; id <= 20; id++) last = await write(id)
+  await cache.waitFor(last, { timeoutMs: PATIENCE_MS })
+  const session = cache.session(last)
+
+  await primary.stop('immediate')
+  await promote(there)
+  const writer = new pg.Client({ connectionString: there })
+  await writer.connect()
+  onTestFinished(() => writer.end())
+  for (let id = 101; id <= 140; id++)
+    await writer.query(`insert into rows values ($1, repeat('new', 1000))`, [id])
+  proxy.leadTo(standby)
+  await until(() => cache.table(rows).local.has(140), 'the new primary is read', PATIENCE_MS)
+
+  const inMemory = (): object[] => [...cache.table(rows).local].toSorted((a, b) => a.id - b.id)
+  const inDatabase = async (): Promise<object[]> =>
+    (await writer.query('select * from rows order by id')).rows as object[]
+  expect(inMemory()).toEqual(await inDatabase())
+  expect(inMemory()).toHaveLength(60)
+  expect(logger.lines.filter(line => /loaded anew|can't be gone on with/i.test(line))).toEqual([])
+  // Followers have missed nothing, tokens and sessions are as good as ever, and snapshots stand.
+  const ids: number[] = []
+  while (ids.length < 60) {
+    const { value } = await told.next()
+    if (value?.kind !== 'insert') throw new Error(`not an insert, but ${value?.kind}`)
+    ids.push(value.new!.id)
+  }
+  expect(ids).toEqual((await inDatabase()).map(row => (row as { id: number }).id))
+  await cache.waitFor(first)
+  await cache.waitFor(last)
+  expect(await session.table(rows).findUnique({ where: { id: 20 } })).toEqual({ id: 20, note: 'old' })
+  expect(snapshot.table(rows).local.size).toBe(0)
+  snapshot.close()
+  // New tokens are of the new timeline.
+  const later = (
+    await cache.write(client =>
+      client.query(`update rows set note = 'later' where id = 101; delete from rows where id = 1`),
+    )
+  ).token
+  await cache.waitFor(later, { timeoutMs: PATIENCE_MS })
+  expect(later.split('.')[2]).toBe('2')
+  expect(cache.position.split('.')[2]).toBe('2')
+  expect(inMemory()).toEqual(await inDatabase())
+  expect((await cache.verify()).mismatched).toBe(0)
+}, 120_000)

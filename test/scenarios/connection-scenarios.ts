@@ -97,7 +97,8 @@ export const connectionScenarios = {
   },
   C28: {
     what: 'a standby is promoted',
-    right: 'another timeline means loading anew, whatever slot there is; tokens of what was lost say so',
+    right:
+      'gone on with where the slot was kept in step and nothing was applied that the standby lacks, else loaded anew; tokens of what was lost say so',
   },
   C29: {
     what: 'the server is a standby',

@@ -93,7 +93,6 @@ export const interleavings = {
   I23: {
     what: 'one partition is truncated, or detached, and the stream says nothing',
     right: 'its rows are gone',
-    open: 'a partitioned table is refused by name; its partitions are declared one by one',
   },
   I24: {
     what: 'the publication is dropped and made again, and what was written in between never comes',

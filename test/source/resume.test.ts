@@ -18,11 +18,14 @@ const slot = {
   isTemporary: false,
   activePid: null,
   invalidation: null,
+  isSynced: false,
   confirmed: position,
 }
+const synced = { ...slot, isSynced: true }
 const same: FoundServer = {
   systemId: '7',
   timeline: 1,
+  leftAt: null,
   written: position,
   startedAt: '2026-01-01',
   slot,
@@ -36,9 +39,42 @@ describe('a stream', () => {
     expect(resumeObstacle(left, { ...same, startedAt: 'later', slot: earlier })).toBeNull()
   })
 
+  test('is gone on with on a promoted standby that has all that was applied, by its copy of the slot', () => {
+    shows('C28')
+    const promoted = {
+      ...same,
+      timeline: 2,
+      startedAt: 'later',
+      slot: { ...synced, confirmed: 0x500n as Lsn },
+    }
+    expect(resumeObstacle(left, { ...promoted, leftAt: position })).toBeNull()
+    expect(resumeObstacle(left, { ...promoted, leftAt: 0x2000n as Lsn })).toBeNull()
+  })
+
   const cases: [what: string, found: Partial<FoundServer>, why: RegExp, scenarios?: ScenarioId[]][] = [
     ['another cluster', { systemId: '8' }, /another database cluster/, ['C39']],
-    ['a promoted standby', { timeline: 2 }, /timeline is 2 and was 1/, ['C28', 'I19']],
+    [
+      'a promoted standby',
+      { timeline: 2 },
+      /timeline is 2 and was 1, and it has no copy of the slot/,
+      ['C28', 'I19'],
+    ],
+    [
+      'a promoted standby that was behind what was applied',
+      { timeline: 2, leftAt: 0xfffn as Lsn, slot: synced },
+      /was 1 up to 0\/FFF, and more than that was applied \(0\/1000\)/,
+      ['C28', 'I19'],
+    ],
+    [
+      'a promoted standby whose slot was made there',
+      { timeline: 2, leftAt: position },
+      /it has no copy of the slot/,
+    ],
+    [
+      'a server of a timeline that does not come from ours',
+      { timeline: 3, slot: synced },
+      /does not tell where that one was left/,
+    ],
     ['a server whose log ends earlier', { written: 0xfffn as Lsn }, /log ends at 0\/FFF/, ['C4', 'C41']],
     ['a server that lost what was applied', { hasCommits: false }, /does not have the transactions/],
     ['a server without the slot', { slot: null }, /slot is gone/],

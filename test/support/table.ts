@@ -26,6 +26,7 @@ export function mappingOf(
     uniqueKeys: [],
     keep: 'all',
     filter: null,
+    partitions: null,
     estimatedRows: -1,
     blocks: 0,
   }

@@ -47,6 +47,7 @@ describe.each([14, 15, 18] as const)('Postgres %i', major => {
       replicaIdentity: 'default',
       key: [0],
       columns: columns.map(column => ({ column })),
+      partitions: null,
     }
   }
 
