@@ -124,9 +124,9 @@ export const catalogStatements: readonly Statement[] = [
   {
     name: 'writers of a table',
     text: /^SELECT DISTINCT virtualtransaction AS writer FROM pg_catalog\.pg_locks WHERE/,
-    answer: ({ server }, _match, [oid]) =>
+    answer: ({ server }, _match, [oids]) =>
       [...server.model.runningTransactions]
-        .filter(({ written }) => written.has(Number(oid)))
+        .filter(({ written }) => idsIn(oids!).some(oid => written.has(oid)))
         .map(({ xid }) => row('writers of a table', { writer: `5/${xid}` })),
   },
 ]

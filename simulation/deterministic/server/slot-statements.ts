@@ -160,6 +160,7 @@ function slotRow({ slots }: ScriptedServer, name: string): TextRow[] {
       confirmed: slot.isReady ? lsnText(slot.confirmed) : null,
       ours: 't',
       invalidation: slot.invalidation,
+      synced: 'f',
     }),
   ]
 }
