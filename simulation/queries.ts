@@ -391,8 +391,8 @@ class World implements AsyncDisposable {
     const { size } = before.table(this.#table).local
     for (const view of this.#views.splice(0)) await closeView(view)
     await this.#writer.query(`begin; truncate ${this.#name}`)
-    for (let i = 0; i < ROWS; i++)
-      await insert(this.#writer, this.#name, this.#columns, this.#nextId++, this.#random)
+    await insert(this.#writer, this.#name, this.#columns, this.#nextId, this.#random, ROWS)
+    this.#nextId += ROWS
     await this.#writer.query('commit')
     await this.#cache.waitFor(await this.#cache.token(), { timeoutMs: CATCH_UP_MS })
     const still = before.table(this.#table).local.findMany().length
@@ -452,20 +452,24 @@ async function fill(
   { writer, name, columns }: { writer: pg.Client; name: string; columns: readonly QueryColumn[] },
   random: Random,
 ): Promise<void> {
-  await writer.query('begin')
-  for (let id = 1; id <= ROWS; id++) await insert(writer, name, columns, id, random)
-  await writer.query('commit')
+  await insert(writer, name, columns, 1, random, ROWS)
 }
 
+/** Rows of these ids and as many as follow, in one statement: hundreds of ways to the server and back would take longer than all queries. */
 async function insert(
   writer: pg.Client,
   name: string,
   columns: readonly QueryColumn[],
-  id: number,
+  firstId: number,
   random: Random,
+  rows = 1,
 ): Promise<void> {
-  const values = [id, ...columns.slice(1).map(column => randomValue(column, random))]
-  await writer.query(`insert into ${name} values (${values.map((_, i) => `$${i + 1}`).join(', ')})`, values)
+  const values: unknown[] = []
+  const lists = Array.from({ length: rows }, (_, row) => {
+    const one = [firstId + row, ...columns.slice(1).map(column => randomValue(column, random))]
+    return `(${one.map(value => `$${values.push(value)}`).join(', ')})`
+  })
+  await writer.query(`insert into ${name} values ${lists.join(', ')}`, values)
 }
 
 function randomValue({ type }: QueryColumn, random: Random): unknown {
