@@ -7,6 +7,8 @@ import { keyText } from './tables.js'
 /** How many snapshots stay open over later commits. */
 const KEPT_SNAPSHOTS = 4
 const ABSENT_KEYS = 25
+/** Where a difference is that followers of changes see. */
+export const TOLD = 'the model and the change feed'
 
 /**
  * Compares the model, what a SELECT says, and what the subject shows and tells.
@@ -81,7 +83,7 @@ export class Checker implements Disposable {
       this.comparison.difference(state, selected, 'the model and SELECT') ??
       this.comparison.difference(state, this.subject.now, 'the model and the cache') ??
       this.comparison.difference(state, snapshot.view, 'the model and a new snapshot') ??
-      this.comparison.difference(state, this.subject.told, 'the model and the change feed') ??
+      this.comparison.difference(state, this.subject.told, TOLD) ??
       this.#absentKeys(state, snapshot.view) ??
       this.#keptDifference()
     this.#keepOrClose(snapshot, state)

@@ -2,10 +2,16 @@
 import { randomInt } from 'node:crypto'
 import { parseArgs } from 'node:util'
 import type { DecoderName } from '../src/decode/index.js'
-import { type Major, type PostgresOptions, serverFor, startPostgres } from '../test/support/postgres.js'
+import {
+  createDatabase,
+  type Major,
+  type PostgresOptions,
+  serverFor,
+  startPostgres,
+} from '../test/support/postgres.js'
 import { decoderNames, notCarriedBy, oddities, type Oddity } from './decoders.js'
 import { deterministicBreaks } from './deterministic/breaks.js'
-import { printReport, UsageError, wholeNumber } from './command-line.js'
+import { printReport, type Report, sumOf, UsageError, wholeNumber } from './command-line.js'
 import { scenarios, scriptedScenarios } from './scenarios.js'
 import {
   readScripted,
@@ -17,6 +23,8 @@ import {
   type ScriptedCommand,
 } from './scripted-command.js'
 
+/** Of the sums so far, so many characters are shown between two runs. */
+const LINE_MAX = 160
 const MAJORS: readonly number[] = [14, 15, 16, 17, 18]
 
 const help = `Usage: npm run simulate -- [options]
@@ -29,6 +37,7 @@ ${scriptedHelp}
   --steps N         ${Object.entries(scenarios)
     .map(([name, { unit, defaultSteps }]) => `${name}: ${unit} (${defaultSteps})`)
     .join(', ')}
+  --minutes N       again and again, with one seed after the other, for so long; what is counted is added up
   --decoder NAME    ${decoderNames.join(', ')} (pgoutput); without a server also all
   --portable        the same history for every decoder: without ${oddities.join(', ')}.
                     Then changesHash is the same too. Otherwise, only what the decoder itself can't carry is left out
@@ -53,6 +62,8 @@ interface Command {
   readonly leaveOut: readonly Oddity[]
   readonly server: Required<Pick<PostgresOptions, 'major' | 'withDecoders'>>
   readonly broken: string | undefined
+  /** For so long it is run again, with the next seed; 0: once. */
+  readonly minutes: number
   readonly json: boolean
 }
 
@@ -91,6 +102,7 @@ function readCommand(args: readonly string[]): Command | ScriptedCommand | AllCo
     decoder,
     portable,
     broken,
+    minutes: values.minutes === undefined ? 0 : wholeNumber('--minutes', values.minutes),
     leaveOut: !known.isOdd ? [] : portable ? oddities : notCarriedBy(decoder),
     json,
     server: serverOf(decoder, values.major),
@@ -114,10 +126,10 @@ function isDecoder(text: string): text is DecoderName {
 }
 
 async function run(command: Command): Promise<void> {
-  const { scenario, seed, steps, decoder, leaveOut, portable, broken, json } = command
+  const { scenario, seed: firstSeed, steps, decoder, leaveOut, portable, broken, minutes, json } = command
   const { major } = command.server
   console.log(
-    `Postgres ${major}, ${decoder}, ${scenario}: ${steps} ${scenarios[scenario]!.unit}, seed ${seed}`,
+    `Postgres ${major}, ${decoder}, ${scenario}: ${steps} ${scenarios[scenario]!.unit}, seed ${firstSeed}`,
   )
   if (leaveOut.length > 0) {
     const why = portable ? 'Not every decoder can carry these' : `${decoder} can't carry these`
@@ -126,15 +138,21 @@ async function run(command: Command): Promise<void> {
   const { settings = {} } = scenarios[scenario]!
   await using server = await startPostgres({ ...command.server, settings })
   const startedAt = performance.now()
-  const { report, failure } = await scenarios[scenario]!.run({
-    databaseUrl: server.url,
-    server,
-    seed,
-    steps,
-    decoder,
-    leaveOut,
-    broken,
-  })
+  const untilMs = startedAt + minutes * 60_000
+  let seed = firstSeed
+  let sums: Report = {}
+  let failure: string | undefined
+  do {
+    if (seed !== firstSeed) console.log(`  ${JSON.stringify(sums).slice(0, LINE_MAX)}`)
+    const databaseUrl = seed === firstSeed ? server.url : await createDatabase(server)
+    const options = { databaseUrl, server, seed, steps, decoder, leaveOut, broken }
+    const outcome = await scenarios[scenario]!.run(options)
+    sums = sumOf(sums, outcome.report)
+    failure = outcome.failure
+    if (failure === undefined) seed++
+  } while (failure === undefined && performance.now() < untilMs)
+  const histories = seed - firstSeed + (failure === undefined ? 0 : 1)
+  const report = minutes === 0 ? sums : { ...sums, seed: firstSeed, histories }
   if (failure !== undefined) {
     const again = `--scenario ${scenario} --seed ${seed} --steps ${steps} --decoder ${decoder} --major ${major}${portable ? ' --portable' : ''}${broken === undefined ? '' : ` --break ${broken}`}`
     console.error(`MISMATCH with seed ${seed}. ${failure}\nTo see it again: npm run simulate -- ${again}`)

@@ -105,6 +105,7 @@ export const scenarios: Readonly<Record<string, Scenario>> = {
       'statements of a grammar by several sessions: triggers, foreign keys, blocks, MERGE, COPY; memory, changes and SELECT must agree',
     unit: 'transactions',
     defaultSteps: 2000,
+    nightlySteps: 400,
     isOdd: true,
     async run({ databaseUrl, seed, steps, decoder }) {
       const { mismatch, ...report } = await runStatements({ databaseUrl, seed, steps, decoder })
@@ -296,7 +297,7 @@ async function runFaults(options: ScenarioOptions): Promise<ScenarioOutcome> {
   })
   const { mismatch, transactions, changes, comparisons, refused, faults, historyHash } = result
   const mismatches = mismatch === undefined ? 0 : 1
-  const counts = { transactions, changes, comparisons, refused, mismatches }
+  const counts = { transactions, writes: changes, comparisons, refused, mismatches }
   return {
     report: {
       seed,

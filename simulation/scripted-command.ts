@@ -27,11 +27,14 @@ export interface AllCommand {
   readonly withServers: boolean
 }
 
+/** Of everything in turn. */
+const MINUTES = '10'
+
 export const scriptedOptions = {
   histories: { type: 'string' },
   from: { type: 'string' },
   processes: { type: 'string', default: '1' },
-  minutes: { type: 'string', default: '10' },
+  minutes: { type: 'string' },
   'no-servers': { type: 'boolean', default: false },
   favour: { type: 'string' },
   'only-steps': { type: 'string' },
@@ -62,7 +65,7 @@ interface Values {
   readonly histories?: string | undefined
   readonly from?: string | undefined
   readonly processes: string
-  readonly minutes: string
+  readonly minutes?: string | undefined
   readonly 'no-servers': boolean
   readonly favour?: string | undefined
   readonly 'only-steps'?: string | undefined
@@ -80,7 +83,7 @@ export function readScripted(values: Values): ScriptedCommand | AllCommand | und
     return {
       kind: 'all',
       seed,
-      minutes: wholeNumber('--minutes', values.minutes),
+      minutes: wholeNumber('--minutes', values.minutes ?? MINUTES),
       withServers: !values['no-servers'],
     }
   const scripted = scriptedScenarios[scenario]

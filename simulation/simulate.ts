@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { DecoderName } from '../src/decode/index.js'
 import { ChangeRecorder } from './change-recorder.js'
-import { Checker } from './checker.js'
+import { Checker, TOLD } from './checker.js'
 import type { Difference } from './compare.js'
 import type { FaultName, FaultScene } from './faults/faults.js'
 import { Injector } from './faults/injector.js'
@@ -196,7 +196,10 @@ async function reachBarrier({
     try {
       const difference = checker.barrier(selected)
       if (difference === undefined) injector?.settled()
-      if (difference === undefined || !isPatient || injector?.isDoubtful !== true) return difference
+      // What a load has made different is told as soon as it has been looked for, which takes a few turns.
+      const isBeingTold = injector !== undefined && difference?.where === TOLD
+      if (difference === undefined || !isPatient || (injector?.isDoubtful !== true && !isBeingTold))
+        return difference
     } catch (error) {
       if (!isPatient || !subject.refuses(error)) throw error
     }

@@ -73,7 +73,7 @@ export const CONSEQUENCES = [
   'failover behind memory',
   'memory limit reached',
   'closed in the middle',
-  'a silent session is given up',
+  'a vanished session is given up',
 ] as const
 
 export type Consequence = (typeof CONSEQUENCES)[number]

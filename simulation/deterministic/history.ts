@@ -457,7 +457,6 @@ class History {
       this.#doubts.readAnew(read[1], this.#options.mix.tables)
     }
     if (message.includes('could not be dropped')) this.#isSlotLeft = true
-    if (message.includes('is silent')) this.#faults.tally('a silent session is given up')
     this.#trace.event(this.#scheduler.nowMs, 'log', () => message)
     this.#trace.text(message)
   }

@@ -33,8 +33,6 @@ export interface StatementsOptions {
   /** Transactions that are attempted. */
   readonly steps: number
   readonly decoder: DecoderName
-  /** Ends when it is over, or these many milliseconds are. */
-  readonly forMs?: number
 }
 
 export interface StatementsResult {
@@ -121,12 +119,11 @@ class Run {
   }
 
   async run(): Promise<StatementsResult> {
-    const { seed, steps, forMs = Number.POSITIVE_INFINITY } = this.#options
-    const untilMs = performance.now() + forMs
+    const { seed, steps } = this.#options
     const sessions = await this.#sessions(new Random(seed))
     try {
       let left = steps
-      while (left > 0 && performance.now() < untilMs && this.#mismatch === undefined) {
+      while (left > 0 && this.#mismatch === undefined) {
         const round = Math.min(left, SESSIONS * ROUND)
         left -= round
         await this.#round(sessions, Math.ceil(round / SESSIONS))

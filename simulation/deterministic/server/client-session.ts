@@ -177,6 +177,8 @@ export class ClientSession {
   }
 
   close(): Promise<void> {
+    if (this.#closing === undefined && this.up.isDead && this.#unsettled.size > 0 && !this.#isOver)
+      this.server.faults.tally('a vanished session is given up')
     this.#closing ??= new Promise(resolve => {
       if (this.#isOver) {
         resolve()
