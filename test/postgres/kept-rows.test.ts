@@ -239,7 +239,12 @@ describe('a row with a value out of line that comes in', () => {
 
   test('is never shown as a later transaction has left it', async () => {
     const { db, cache } = await withShut()
-    const changes = cache.table(FILTERS.by_state).changes()
+    const inserted: [id: number | undefined, body: string | null | undefined][] = []
+    const end = new AbortController()
+    const reading = (async () => {
+      for await (const change of cache.table(FILTERS.by_state).changes({ signal: end.signal }))
+        if (change.kind === 'insert') inserted.push([change.key.id, change.new?.body])
+    })()
     for (let id = 1; id <= 5; id++) {
       // By the time that the first of the two is asked about, the server has the second one.
       await db.query(
@@ -249,14 +254,15 @@ describe('a row with a value out of line that comes in', () => {
       await expectEqual(db, cache, ['by_state'])
     }
     expect(cache.health().reconnects).toBe(0)
-    await db.query(
-      `insert into by_state values (99, 'it''s ' || chr(92) || ' open', 0, true, 'the last one')`,
-    )
-    for await (const change of changes) {
-      if (change.kind !== 'insert') continue
-      if (change.key.id === 99) break
-      expect(change.new?.body, `row ${change.key.id}`).not.toBe('later')
-    }
+    // A gap may have taken the place of some, but not of all that are still to come.
+    let last = 100
+    await until(async () => {
+      await db.query('insert into by_state values ($1, $2)', [last++, STATES[0]])
+      return inserted.some(([id]) => id !== undefined && id >= 100)
+    }, 'the follower is told of a row')
+    end.abort()
+    await reading.catch(() => undefined)
+    expect(inserted.filter(([, body]) => body === 'later')).toEqual([])
   })
 
   test('comes with the stream under REPLICA IDENTITY FULL', async () => {
