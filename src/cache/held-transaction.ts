@@ -21,6 +21,7 @@ const SEEN = `SELECT pg_catalog.pg_current_snapshot() AS snapshot, pg_catalog.pg
  */
 export class HeldTransaction {
   readonly #session: QueryConnection
+  #hasBegun = false
   readonly #turns = new DatabaseGate(1, WAITING_MAX)
 
   constructor(session: QueryConnection) {
@@ -33,7 +34,9 @@ export class HeldTransaction {
     look: (session: QueryConnection) => Promise<Looks>,
   ): Promise<{ readonly seen: Seen; readonly looks: Looks }> {
     const session = this.#session
-    await session.query('ROLLBACK')
+    // Without one, the server would log a warning.
+    if (this.#hasBegun) await session.query('ROLLBACK')
+    this.#hasBegun = true
     await session.query('BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY')
     const [row] = await session.query(SEEN)
     const looks = await look(session)
