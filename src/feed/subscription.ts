@@ -91,9 +91,10 @@ export class Subscription<Live extends FeedTable = FeedTable> {
     this.wake()
   }
 
-  /** Another generation is read: what it has not read of the old one is part of the gap. */
+  /** Another generation is read: what it has not read of the old one is part of the gap. Its positions may be those of another history, and lower. */
   reloaded(history: History<Live>): void {
     this.#history = history
+    this.#after = LSN_ZERO
     this.#lookUntil = Number.POSITIVE_INFINITY
     this.#newestOffered = -1
     this.#gap = 'reload'

@@ -15,8 +15,16 @@ let order: Int32Array
 let lsn: bigint
 
 beforeEach(() => {
-  store = new Store({ limitBytes: 2 ** 24, tableLimitBytes: 2 ** 24, hashSeed: 1 })
-  table = store.addTable({
+  store = newStore()
+  table = tableIn(store)
+  order = table.format.order(column => column)
+  lsn = 0n
+})
+
+const newStore = (): Store => new Store({ limitBytes: 2 ** 24, tableLimitBytes: 2 ** 24, hashSeed: 1 })
+
+const tableIn = (of: Store): TableStore =>
+  of.addTable({
     name: 'public.t',
     columns: 2,
     key: [0],
@@ -24,9 +32,6 @@ beforeEach(() => {
     decode: view => [textAt(view, 0), textAt(view, 1)],
     read: decoded => decoded,
   })
-  order = table.format.order(column => column)
-  lsn = 0n
-})
 
 const feedOf = (limitBytes: number, historyMs = 0): ChangeFeed =>
   new ChangeFeed({ limitBytes, historyMs, timers: systemRuntime.timers })
@@ -91,6 +96,21 @@ describe('ChangeFeed', () => {
     expect(reader.read()).toBeNull()
     commit(feed, seq => table.insert(tupleOf('999', 'y'), order, seq))
     expect(shown(reader.read() as FeedEntry)).toEqual([null, ['999', 'y'], true])
+  })
+
+  test('after another history was taken over, gives changes whose positions are below those that were told', () => {
+    const feed = feedOf(2 ** 20)
+    const live = { table, store }
+    for (const id of ['1', '2', '3']) commit(feed, seq => table.insert(tupleOf(id, 'a'), order, seq))
+    const reader = feed.subscribe({ table: 0, live, midTransaction: false, since: lsn as Lsn })
+    const put = newStore()
+    const back = tableIn(put)
+    feed.reloaded(() => ({ table: back, store: put }), false)
+    expect(shown(reader.read() as FeedEntry)).toEqual(['gap', true])
+    back.insert(tupleOf('4', 'b'), order, put.begin())
+    put.publish(1n as Lsn)
+    feed.published(1n as Lsn)
+    expect(reader.read()).toMatchObject({ position: 1n, last: true })
   })
 
   test('a commit larger than the ring is a gap, not half a commit', () => {

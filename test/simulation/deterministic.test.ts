@@ -63,12 +63,31 @@ test.each([
   120_000,
 )
 
-test('a seed that once found something: a row that a TRUNCATE has taken after a snapshot was opened, which had no version left', async () => {
-  const { failure } = await runDeterministic({
+test.each([
+  {
+    found: 'a row that a TRUNCATE has taken after a snapshot was opened, which had no version left',
     seed: 12,
     from: 19,
+    decoder: 'wal2json',
+  },
+  {
+    found: 'a load that waited for ever for a session whose server had vanished',
+    seed: 2,
+    from: 16,
+    decoder: 'pgoutput',
+  },
+  {
+    found: 'a follower that took positions of another history for ones it had gone past',
+    seed: 2,
+    from: 8,
+    decoder: 'wal2json',
+  },
+] as const)('a seed that once found something: $found', async ({ seed, from, decoder }) => {
+  const { failure } = await runDeterministic({
+    seed,
+    from,
     histories: 1,
-    decoders: ['wal2json'],
+    decoders: [decoder],
     mode: 'swarm',
   })
   expect(failure?.error).toBeUndefined()
