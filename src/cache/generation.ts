@@ -298,6 +298,11 @@ export class Generation {
     this.#prober.nudge(signal)
   }
 
+  /** Whether it had something to flush when it was last asked to. */
+  get flushesLate(): boolean {
+    return this.#prober.flushesLate
+  }
+
   /**
    * Adds a table that was declared later, beside the running stream. Resolves when it can be read.
    *

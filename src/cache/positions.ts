@@ -41,6 +41,7 @@ export class Positions {
         server: this.server,
         askHistory: timeline => askHistory(this.#connections!, timeline, closing),
         nudge: () => live()?.nudge(closing),
+        flushesLate: () => live()?.flushesLate === true,
         lookForUntold: () => live()?.lookForUntold() ?? null,
       },
       () => live()?.store.position ?? LSN_ZERO,

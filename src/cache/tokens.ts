@@ -28,6 +28,8 @@ export interface TokenWaitsOptions {
   readonly askHistory: (timeline: number) => Promise<TimelineHistory>
   /** Has the server flush what it has not. */
   readonly nudge: () => void
+  /** Whether the server had something to flush when it was last asked to: then it is asked at once. */
+  readonly flushesLate: () => boolean
   /** Looks for what the stream of the tables that are read leaves out: see `Generation.lookForUntold`. */
   readonly lookForUntold: () => Promise<void> | null
 }
@@ -132,7 +134,7 @@ export class TokenWaits {
     const { runtime } = this.#options
     const refusal = new AbortController()
     const { timers } = runtime
-    const cancelNudge = timers.after(NUDGE_AFTER_MS, () => this.#options.nudge())
+    const cancelNudge = this.#nudgeSoon()
     const cancelDoubt = timers.after(DOUBT_AFTER_MS, () => void this.#refuseBeyond(target, refusal))
     try {
       const either = signal === undefined ? refusal.signal : AbortSignal.any([signal, refusal.signal])
@@ -141,6 +143,14 @@ export class TokenWaits {
       cancelNudge()
       cancelDoubt()
     }
+  }
+
+  /** Where commits are flushed by themselves, a nudge would mostly be for nothing. */
+  #nudgeSoon(): () => void {
+    const { runtime, nudge, flushesLate } = this.#options
+    if (!flushesLate()) return runtime.timers.after(NUDGE_AFTER_MS, nudge)
+    nudge()
+    return () => undefined
   }
 
   /**

@@ -102,6 +102,7 @@ export class Prober {
   readonly #check = new SharedQuestion(() => this.#checkOnce())
   #nextNudgeMs = Number.NEGATIVE_INFINITY
   #nudgePauseMs = NUDGE_EVERY_MS
+  #flushesLate = false
   #nudging = false
   #nudgeAgain = false
 
@@ -247,6 +248,11 @@ export class Prober {
     }, signal)
   }
 
+  /** Whether the last nudge found something to flush. */
+  get flushesLate(): boolean {
+    return this.#flushesLate
+  }
+
   /**
    * Has the server flush its log: a commit under synchronous_commit=off, or the record of an open transaction, may else lie there unflushed,
    * and so unsent, for seconds. One nudge at a time serves all who wait, and one that finds everything flushed costs a look.
@@ -273,6 +279,7 @@ export class Prober {
     if (tooEarlyMs > 0) await pause(timers, tooEarlyMs, signal)
     const [row] = await run(session => session.query(NUDGE), signal)
     const wasNeeded = row!['flushed'] !== null
+    this.#flushesLate = wasNeeded
     this.#nudgePauseMs = wasNeeded
       ? NUDGE_EVERY_MS
       : Math.min(2 * this.#nudgePauseMs, NEEDLESS_NUDGE_EVERY_MS)
