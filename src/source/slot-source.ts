@@ -1,7 +1,13 @@
 import type { Decoder } from '../decode/decoder.js'
 import { SetupError } from '../errors.js'
 import type { Logger } from '../observe.js'
-import type { Connections, QueryConnection, ReplicationConnection, Runtime } from '../runtime.js'
+import {
+  type Connections,
+  type QueryConnection,
+  type ReplicationConnection,
+  type Runtime,
+  unlessAborted,
+} from '../runtime.js'
 import { dropSlot } from '../wire/durable-slot.js'
 import { loadTurn } from '../wire/load-turn.js'
 import { createSlot, oldestWriters, temporarySlotName } from '../wire/slot.js'
@@ -53,7 +59,7 @@ export async function openSlotSource<B>(
       slot: start.slot,
       start,
       walSenderTimeoutMs: server.walSenderTimeoutMs,
-      isServerBusy: () => isWalSenderBusy(connections, server.pid),
+      isServerBusy: signal => isWalSenderBusy(connections, server.pid, signal),
     })
   })
 }
@@ -88,7 +94,7 @@ export async function resumeSlotSource<B>(
       slot: durable.name,
       start: { lsn: position, systemId, timeline: found.timeline },
       walSenderTimeoutMs: server.walSenderTimeoutMs,
-      isServerBusy: () => isWalSenderBusy(connections, server.pid),
+      isServerBusy: signal => isWalSenderBusy(connections, server.pid, signal),
     })
     return { source, startedAt: found.startedAt }
   })
@@ -187,14 +193,14 @@ async function inspectServer(replication: ReplicationConnection): Promise<Server
 }
 
 /** Whether our walsender is at work, and not waiting for the network or for something to send. */
-async function isWalSenderBusy(connections: Connections, pid: string): Promise<boolean> {
+async function isWalSenderBusy(connections: Connections, pid: string, signal: AbortSignal): Promise<boolean> {
   // By the role that replicates: another one may not see what its processes wait for.
-  const session = () => connections.query(undefined, 'replication')
+  const session = () => connections.query(signal, 'replication')
   return withQuery(session, async connection => {
-    const [row] = await connection.query(
-      'select wait_event_type as waits from pg_stat_activity where pid = $1',
-      [pid],
-    )
+    const asked = connection.query('select wait_event_type as waits from pg_stat_activity where pid = $1', [
+      pid,
+    ])
+    const [row] = await unlessAborted(asked, signal)
     return row !== undefined && row['waits'] !== 'Activity' && row['waits'] !== 'Client'
   })
 }

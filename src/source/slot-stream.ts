@@ -18,7 +18,7 @@ export interface OpenedSlot<Start extends SourceStart> {
   readonly slot: string
   readonly start: Start
   readonly walSenderTimeoutMs: number
-  readonly isServerBusy: () => Promise<boolean>
+  readonly isServerBusy: (signal: AbortSignal) => Promise<boolean>
 }
 
 /** What a slot's connection streams, as batches of changes. */
@@ -92,10 +92,10 @@ export class SlotStream<B, Start extends SourceStart> implements ChangeSource<B>
 
   async close(): Promise<void> {
     this.#isClosed = true
-    this.#standby.stop()
+    const stopped = this.#standby.stop()
     this.#queue.clear()
     this.#wakeReader()
-    await this.#replication.close()
+    await Promise.all([this.#replication.close(), stopped])
   }
 
   async #begin(): Promise<void> {
@@ -147,7 +147,7 @@ export class SlotStream<B, Start extends SourceStart> implements ChangeSource<B>
   #lost(error: Error): void {
     if (this.#end !== undefined) return
     this.#end = asError(error)
-    this.#standby.stop()
+    void this.#standby.stop()
     this.#wakeReader()
     void this.#replication.close()
   }

@@ -1,6 +1,6 @@
 import type { Lsn } from '../change/lsn.js'
 import { ConnectionError } from '../errors.js'
-import type { ReplicationConnection, Runtime } from '../runtime.js'
+import { type ReplicationConnection, type Runtime, unlessAborted, within } from '../runtime.js'
 import { Progress } from '../wire/progress.js'
 import { standbyStatus } from '../wire/status.js'
 
@@ -30,8 +30,8 @@ export interface StandbyOptions {
   /** Whether frames wait to be applied; while they do, the socket may be paused by us. */
   readonly isBehind: () => boolean
   readonly isPaused: () => boolean
-  /** Whether the silent server works for us: it decodes a huge transaction before it sends any of it. */
-  readonly isServerBusy: () => Promise<boolean>
+  /** Whether the silent server works for us: it decodes a huge transaction before it sends any of it. Settles soon once the signal aborts. */
+  readonly isServerBusy: (signal: AbortSignal) => Promise<boolean>
   /** The server is gone, though nobody said so. */
   readonly onDead: (error: ConnectionError) => void
 }
@@ -45,6 +45,9 @@ export class Standby {
   #cancelTick: () => void = () => undefined
   #cancelReport: (() => void) | undefined
   #isStopped = true
+  readonly #life = new AbortController()
+  /** The newest look at what the server does. */
+  #looking: Promise<unknown> = Promise.resolve()
 
   constructor(options: StandbyOptions) {
     this.#options = options
@@ -59,10 +62,13 @@ export class Standby {
     this.#tickLater()
   }
 
-  stop(): void {
+  /** For good. Resolves when it asks nothing any more. */
+  async stop(): Promise<void> {
     this.#isStopped = true
     this.#cancelTick()
     this.#cancelReport?.()
+    this.#life.abort()
+    await this.#looking
   }
 
   /** A frame has arrived. */
@@ -119,15 +125,17 @@ export class Standby {
     else this.#options.onDead(silentError())
   }
 
+  /** A server that can't even be asked is not known to be at work. */
   #isServerBusy(): Promise<boolean> {
-    const { timers } = this.#options.runtime
-    let cancel: (() => void) | undefined
-    const late = new Promise<boolean>(resolve => {
-      cancel = timers.after(LOOK_MS, () => resolve(false))
-    })
-    // A server that can't even be asked is not known to be at work.
-    const asked = this.#options.isServerBusy().catch(() => false)
-    return Promise.race([asked, late]).finally(() => cancel?.())
+    const { runtime, isServerBusy } = this.#options
+    const look = (signal: AbortSignal): Promise<boolean> => {
+      const looking = isServerBusy(signal).catch(() => false)
+      this.#looking = looking
+      return unlessAborted(looking, signal)
+    }
+    return within(runtime.timers, LOOK_MS, this.#life.signal, () => new Error('late'), look).catch(
+      () => false,
+    )
   }
 
   #later(delayMs: number, then: (isLate: boolean) => void): void {

@@ -12,7 +12,7 @@ class Scene {
   readonly deaths: ConnectionError[] = []
   isBehind = false
   isPaused = false
-  isServerBusy: () => Promise<boolean> = () => Promise.resolve(false)
+  isServerBusy: (signal: AbortSignal) => Promise<boolean> = () => Promise.resolve(false)
   readonly standby: Standby
 
   constructor(walSenderTimeoutMs = 60_000) {
@@ -23,7 +23,7 @@ class Scene {
       walSenderTimeoutMs,
       isBehind: () => this.isBehind,
       isPaused: () => this.isPaused,
-      isServerBusy: () => this.isServerBusy(),
+      isServerBusy: signal => this.isServerBusy(signal),
       onDead: error => this.deaths.push(error),
     })
     this.standby.run()
@@ -101,7 +101,7 @@ describe('signs of life', () => {
     const scene = new Scene()
     scene.isBehind = true
     scene.apply(1)
-    scene.standby.stop()
+    await scene.standby.stop()
     assert.equal(scene.runtime.timersPending, 0)
     await scene.runtime.advance(100_000)
     assert.deepEqual(scene.look(), [])
@@ -161,6 +161,25 @@ describe('a silent server', () => {
     scene.isServerBusy = () => Promise.reject(new Error('unreachable'))
     await scene.runtime.advance(13_000)
     assert.equal(scene.deaths.length, 1)
+  })
+
+  test('is asked nothing any more once the stream has stopped', async () => {
+    const scene = new Scene()
+    let isAsked = false
+    scene.isServerBusy = signal =>
+      new Promise((_, reject) => {
+        isAsked = true
+        signal.addEventListener('abort', () => {
+          isAsked = false
+          reject(signal.reason as Error)
+        })
+      })
+    await scene.runtime.advance(13_500)
+    assert.equal(isAsked, true)
+    await scene.standby.stop()
+    assert.equal(isAsked, false)
+    assert.equal(scene.runtime.timersPending, 0)
+    assert.deepEqual(scene.deaths, [])
   })
 
   test('is dead within 15 s of its last frame, also if the question what it does is never answered', async () => {
