@@ -14,7 +14,7 @@ import {
   SnapshotTooOldError,
   StrictSnapshotLimitError,
 } from '../../src/index.js'
-import { caughtUp, databaseOn, type OwnDatabase, poolOf, until } from '../support/cache.js'
+import { caughtUp, databaseOn, type OwnDatabase, poolOf, setStandbys, until } from '../support/cache.js'
 import {
   boundedItems,
   byKey,
@@ -149,17 +149,6 @@ describe('while commits wait for a standby', () => {
   })
   afterAll(() => server[Symbol.asyncDispose]())
 
-  async function standbys(db: OwnDatabase, names: string): Promise<void> {
-    await db.query(`alter system set synchronous_standby_names = '${names}'`)
-    await db.query('select pg_reload_conf()')
-    await until(async () => {
-      const [row] = await db.query<{ names: string }>(
-        `select current_setting('synchronous_standby_names') as names`,
-      )
-      return row!.names === names
-    }, 'the setting is taken over')
-  }
-
   const commitsHang = async (db: OwnDatabase): Promise<boolean> =>
     (
       await db.query(
@@ -186,13 +175,13 @@ describe('while commits wait for a standby', () => {
     try {
       await db.query('update totals set sum = 0')
       await caughtUp(cache)
-      await standbys(db, 'nosuch')
+      await setStandbys(db, 'nosuch')
       const hanging = await hang(db, () => writer.query('update totals set sum = 7 where id = 1'))
       await until(() => cache.table(totals).local.get(1)?.sum === 7, 'memory shows the commit')
       await expect(cache.strictSnapshot({ timeoutMs: 300 })).rejects.toBeInstanceOf(SnapshotNotAlignedError)
       const patient = cache.strictSnapshot({ timeoutMs: 20_000 })
       await db.query(`insert into totals values (2, 2)`)
-      await standbys(db, '')
+      await setStandbys(db, '')
       await hanging.ended
       await using snapshot = await patient
       expect(byId(await snapshot.table(totals).findMany())).toEqual([
@@ -200,7 +189,7 @@ describe('while commits wait for a standby', () => {
         { id: 2, sum: 2 },
       ])
     } finally {
-      await standbys(db, '')
+      await setStandbys(db, '')
     }
   }, 60_000)
 
@@ -212,9 +201,9 @@ describe('while commits wait for a standby', () => {
     let isWriting = true
     const toggling = (async () => {
       while (isWriting) {
-        await standbys(db, 'nosuch')
+        await setStandbys(db, 'nosuch')
         await until(async () => !isWriting || (await commitsHang(db)), 'a commit hangs')
-        await standbys(db, '')
+        await setStandbys(db, '')
         const { length } = claims
         await until(() => !isWriting || claims.length > length, 'a snapshot was read')
       }

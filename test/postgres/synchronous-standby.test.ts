@@ -1,7 +1,7 @@
 /** Commits that wait for a synchronous standby: PostgreSQL's own answers must not take a reader back, and we must never be that standby. */
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { BehindError, defineTable, openCache, SetupError } from '../../src/index.js'
-import { caughtUp, databaseOn, type OwnDatabase, poolOf, until } from '../support/cache.js'
+import { caughtUp, databaseOn, type OwnDatabase, poolOf, setStandbys, until } from '../support/cache.js'
 import { type PostgresServer, startPostgres } from '../support/postgres.js'
 import { shows } from '../support/shows.js'
 
@@ -22,17 +22,6 @@ async function given(): Promise<OwnDatabase> {
   return db
 }
 
-async function standbys(db: OwnDatabase, names: string): Promise<void> {
-  await db.query(`alter system set synchronous_standby_names = '${names}'`)
-  await db.query('select pg_reload_conf()')
-  await until(async () => {
-    const [row] = await db.query<{ names: string }>(
-      `select current_setting('synchronous_standby_names') as names`,
-    )
-    return row!.names === names
-  }, 'the setting is taken over')
-}
-
 test('a read that asks PostgreSQL does not go back behind what memory shows while a commit hangs', async () => {
   const db = await given()
   await using cache = await openCache({ pool: poolOf(db.url), entities: [rows, others] })
@@ -41,7 +30,7 @@ test('a read that asks PostgreSQL does not go back behind what memory shows whil
   // The stream announces a table before its first change, and that change is held back until queries see its transaction: not this one.
   await db.query('update rows set n = 0')
   await caughtUp(cache)
-  await standbys(db, 'nosuch')
+  await setStandbys(db, 'nosuch')
   const writer = await db.connect()
   try {
     const hanging = writer.query('update rows set n = 7')
@@ -57,12 +46,12 @@ test('a read that asks PostgreSQL does not go back behind what memory shows whil
     expect(await cache.table(others).findUnique(read)).toEqual({ id: 1 })
     expect((await table.findUnique(one))?.n).toBe(7)
     const patient = table.findUnique({ ...one, maxStaleness: 0, timeoutMs: 20_000 })
-    await standbys(db, '')
+    await setStandbys(db, '')
     expect((await patient)?.n).toBe(7)
     await hanging
     expect((await table.findUnique(read))?.n).toBe(7)
   } finally {
-    await standbys(db, '')
+    await setStandbys(db, '')
   }
 }, 60_000)
 
@@ -73,7 +62,7 @@ test('a server that would take the cache for a standby is refused, before and wh
   const pool = poolOf(db.url)
   await using cache = await openCache({ pool, entities: [rows], maxStaleness: 1_000 })
   try {
-    await standbys(db, '*')
+    await setStandbys(db, '*')
     await until(() => cache.health().lastError instanceof SetupError, 'the stream is ended')
     expect(cache.health().lastError).toMatchObject({ problems: [{ kind: 'synchronous-standby' }] })
     await expect(openCache({ pool, entities: [rows] })).rejects.toMatchObject({
@@ -82,10 +71,10 @@ test('a server that would take the cache for a standby is refused, before and wh
     })
     // Asynchronous reads go on.
     expect((await cache.table(rows).findUnique(one))?.n).toBe(0)
-    await standbys(db, '')
+    await setStandbys(db, '')
     await until(() => cache.state === 'live', 'there is a new stream', 40_000)
   } finally {
-    await standbys(db, '')
+    await setStandbys(db, '')
   }
 }, 90_000)
 
@@ -97,7 +86,7 @@ test('while commits wait for a standby that is not there, memory is shown to be 
   await db.query('set synchronous_commit = local')
   // What is not waited for stays unflushed until somebody asks.
   await db.query(`alter system set wal_writer_delay = '10s'`)
-  await standbys(db, 'nosuch')
+  await setStandbys(db, 'nosuch')
   const hanging = writer.query('insert into rows values (2, 0)')
   try {
     await db.query('set synchronous_commit = off')
@@ -114,7 +103,7 @@ test('while commits wait for a standby that is not there, memory is shown to be 
   } finally {
     await db.query('set synchronous_commit = local')
     await db.query('alter system reset wal_writer_delay')
-    await standbys(db, '')
+    await setStandbys(db, '')
   }
   await hanging
 }, 60_000)

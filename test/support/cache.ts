@@ -195,3 +195,15 @@ export const slotIsWaiting = (db: OwnDatabase) => async (): Promise<boolean> => 
   )
   return slots.length === 1
 }
+
+/** Sets synchronous_standby_names, and waits until sessions see it. */
+export async function setStandbys(db: OwnDatabase, names: string): Promise<void> {
+  await db.query(`alter system set synchronous_standby_names = '${names}'`)
+  await db.query('select pg_reload_conf()')
+  await until(async () => {
+    const [row] = await db.query<{ names: string }>(
+      `select current_setting('synchronous_standby_names') as names`,
+    )
+    return row!.names === names
+  }, 'the setting is taken over')
+}
