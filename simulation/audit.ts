@@ -1,13 +1,15 @@
 /**
- * The self-audit under load: writers with transactions of one row to thousands, readers that fill a bounded table, commits that hang on a standby
- * that is not there; meanwhile rows are audited by chance, and all tables verified again and again. Memory is right, so nothing may be found.
+ * The self-audit under load: writers with transactions of one row to a hundred thousand, readers that fill a bounded table, commits that hang on a
+ * standby that is not there; meanwhile rows are audited by chance, and all tables verified again and again. Memory is right, so nothing may be found;
+ * but for one row, at the end, that is altered in memory.
  */
 import { setTimeout as delay } from 'node:timers/promises'
 import pg from 'pg'
+import { TupleView } from '../src/change/change.js'
 import type { DecoderName } from '../src/decode/index.js'
 import { type Cache, CacheError, defineTable, openCache, type Verification } from '../src/index.js'
 import type { CacheTable } from '../src/query/table.js'
-import { TupleView } from '../src/change/change.js'
+import { AUDIT_SCHEMA, write, WRITERS, type Written } from './audit-writer.js'
 import { openPool } from './pool.js'
 import { Random } from './random.js'
 
@@ -17,13 +19,27 @@ export interface AuditOptions {
   /** How many rows are to be changed, at least. */
   readonly changes: number
   readonly decoder: DecoderName
-  /** Alters a value in memory, which has to be found. */
+  /** Alters values in memory while it is written, which the audit has to find. */
   readonly corrupt?: boolean
+  /** Told now and then. */
+  readonly onProgress?: (progress: AuditProgress) => void
+}
+
+export interface AuditProgress {
+  readonly changes: number
+  /** Since it was last told. */
+  readonly changesPerSecond: number
+  readonly transactions: number
+  readonly verifications: number
+  readonly audited: number
+  readonly mismatched: number
 }
 
 export interface AuditResult {
   readonly changes: number
   readonly transactions: number
+  /** Rows that the largest transaction changed. */
+  readonly largest: number
   readonly changesPerSecond: number
   /** Keys that were compared, and that could not be, as they were being changed. */
   readonly audited: number
@@ -33,31 +49,37 @@ export interface AuditResult {
   readonly verifiedAtRest: number
   readonly excludedAtRest: number
   readonly mismatched: number
-  /** Whether a row that was altered in memory was found and mended. */
+  /** Whether what was altered in memory was found, no more than that, and mended. */
   readonly mended: boolean
 }
 
-const WRITERS = 4
-/** Each writer has keys of its own, so that none waits for another one. */
-const KEYS = 20_000
-const ROWS_MAX = 5_000
-const FILLS = 4
+/** What the server is set to for many changes: room for them in memory, a bounded log, dead rows cleared away soon. */
+export const auditSettings = {
+  shared_buffers: '256MB',
+  max_wal_size: '2GB',
+  autovacuum_naptime: '5s',
+  jit: 'off',
+}
+
+const READERS = 4
+/** Keys that a reader asks for at once, and its pause. */
+const READ_KEYS = 4
+const READ_PAUSE_MS = 5
 const ROWS_PER_SECOND = 2_000
 const MAX_STALENESS_MS = 60_000
 /** Commits hang for a moment, so often. */
 const HANG_EVERY_MS = 2_000
 const HANG_MS = 100
+/** After a verification, for each row that it compared, so many have to be changed before the next one. */
+const CHANGES_PER_VERIFIED = 0.5
+/** The first one may have found the tables empty. */
+const VERIFICATIONS_MIN = 2
+const LOOK_EVERY_MS = 20
+const TELL_EVERY_MS = 15_000
 
 const numbers = defineTable<{ id: number; n: number; note: string }>({ name: 'numbers' })
 const texts = defineTable<{ id: string; body: string }>({ name: 'texts' })
 const parts = defineTable<{ id: number; n: number }>({ name: 'parts', keep: { maxRows: 1_500 } })
-
-const SCHEMA = `
-  create table numbers (id int primary key, n bigint not null, note text);
-  create table texts (id text primary key, n int not null default 0, body text not null);
-  alter table texts alter body set storage external;
-  create table parts (id int primary key, n int not null);
-  insert into parts select g, 0 from generate_series(0, 9999) g`
 
 /** Creates the tables in an empty database, and writes until so many rows have been changed, or one is found to differ. */
 export async function runAudit(options: AuditOptions): Promise<AuditResult> {
@@ -66,7 +88,7 @@ export async function runAudit(options: AuditOptions): Promise<AuditResult> {
   const pool = openPool(databaseUrl, 4)
   const stop = new AbortController()
   try {
-    await pool.query(SCHEMA)
+    await pool.query(AUDIT_SCHEMA)
     await using cache = await openCache({
       pool,
       decoder,
@@ -78,188 +100,113 @@ export async function runAudit(options: AuditOptions): Promise<AuditResult> {
     cache.on('mismatch', ({ count }) => {
       mismatched += count
     })
-    const done = { changes: 0, transactions: 0, verifications: 0 }
+    const written: Written = { changes: 0, transactions: 0, largest: 0 }
+    const verified = { times: 0 }
     const isEnough = (): boolean =>
-      stop.signal.aborted || done.changes >= options.changes || (mismatched > 0 && !corrupt)
+      stop.signal.aborted ||
+      (mismatched > 0 && !corrupt) ||
+      (written.changes >= options.changes && verified.times >= VERIFICATIONS_MIN)
     const startedMs = performance.now()
     const writers = Array.from({ length: WRITERS }, (_, writer) =>
-      write(databaseUrl, random.fork(writer + 1), writer, done, isEnough),
+      write({ databaseUrl, random: random.fork(writer + 1), writer, cache, written, isEnough }),
     )
+    const counts = (): Omit<AuditProgress, 'changesPerSecond'> => ({
+      changes: written.changes,
+      transactions: written.transactions,
+      verifications: verified.times,
+      audited: audited(cache),
+      mismatched,
+    })
     const others = [
-      ...Array.from({ length: FILLS }, (_, reader) => fill(cache, random.fork(100 + reader), stop.signal)),
-      verifyAgain(cache, done, stop.signal),
+      ...Array.from({ length: READERS }, (_, reader) => read(cache, random.fork(100 + reader), stop.signal)),
+      verifyAgain(cache, written, verified, stop.signal),
       hang(databaseUrl, stop.signal),
+      tell(counts, options.onProgress, stop.signal),
     ]
     const all = Promise.all([...writers, ...others])
     // What fails ends the run; the others end when they are told.
-    const mended = corrupt ? await Promise.race([corruptOne(cache), all.then(() => false)]) : true
+    const foundInTime = corrupt ? await Promise.race([corruptAll(cache), all.then(() => false)]) : true
     await Promise.race([Promise.all(writers), all])
     const seconds = (performance.now() - startedMs) / 1_000
     stop.abort()
     await all
     await cache.waitFor(await cache.token(), { timeoutMs: MAX_STALENESS_MS })
     const atRest = await cache.verify()
-    const audits = cache.health().tables.map(({ audit }) => audit)
-    return {
-      changes: done.changes,
-      transactions: done.transactions,
-      changesPerSecond: Math.round(done.changes / seconds),
-      audited: sum(audits.map(({ audited }) => audited)),
-      excluded: sum(audits.map(({ excluded }) => excluded)),
-      verifications: done.verifications + 1,
+    const found = {
+      changes: written.changes,
+      transactions: written.transactions,
+      largest: written.largest,
+      changesPerSecond: Math.round(written.changes / seconds),
+      audited: audited(cache),
+      excluded: sum(cache.health().tables.map(({ audit }) => audit.excluded)),
+      verifications: verified.times + 1,
       verifiedAtRest: sum(atRest.tables.map(({ rows, absent }) => rows + absent)),
       excludedAtRest: sum(atRest.tables.map(({ excluded }) => excluded)),
       mismatched,
-      mended,
     }
+    return { ...found, mended: foundInTime && (await corruptOne(cache)) }
   } finally {
     stop.abort()
     await pool.end()
   }
 }
 
+function audited(cache: Cache): number {
+  return sum(cache.health().tables.map(({ audit }) => audit.audited))
+}
+
 function sum(counts: readonly number[]): number {
   return counts.reduce((all, count) => all + count, 0)
 }
 
-/** Sizes from one to the largest, as likely in each decade. */
-function sizeOf(random: Random): number {
-  return Math.max(1, Math.floor(Math.exp((random.below(10_000) / 10_000) * Math.log(ROWS_MAX))))
-}
-
-async function write(
-  databaseUrl: string,
-  random: Random,
-  writer: number,
-  done: { changes: number; transactions: number },
-  isEnough: () => boolean,
+async function tell(
+  counts: () => Omit<AuditProgress, 'changesPerSecond'>,
+  onProgress: AuditOptions['onProgress'],
+  signal: AbortSignal,
 ): Promise<void> {
-  const client = new pg.Client({ connectionString: databaseUrl })
-  client.on('error', () => undefined)
-  await client.connect()
-  try {
-    while (!isEnough()) {
-      if (random.chance(0.5))
-        await client.query(`set synchronous_commit = ${random.pick(['local', 'on', 'off'])}`)
-      await client.query('begin')
-      let changes = 0
-      for (let left = random.between(1, 4); left > 0; left--) {
-        const isTakenBack = random.chance(0.1)
-        if (isTakenBack) await client.query('savepoint s')
-        const changed = await statement(client, random, writer)
-        if (isTakenBack) await client.query('rollback to s')
-        else changes += changed
-      }
-      const isGivenUp = random.chance(0.05)
-      await client.query(isGivenUp ? 'rollback' : 'commit')
-      if (isGivenUp) continue
-      done.changes += changes
-      done.transactions++
-    }
-  } finally {
-    await client.end()
-  }
-}
-
-/** Changes a run of this writer's keys. Returns how many rows that were. */
-async function statement(client: pg.Client, random: Random, writer: number): Promise<number> {
-  const size = sizeOf(random)
-  const from = writer * 2 * KEYS + random.below(KEYS - Math.min(size, KEYS - 1))
-  const to = from + size - 1
-  const value = random.below(1_000_000)
-  const run = async (sql: string, ...values: (number | string)[]): Promise<number> =>
-    (await client.query(sql, values)).rowCount ?? 0
-  const kind = random.weighted({ upsert: 5, update: 5, remove: 2, move: 1, texts: 2, parts: 3, empty: 0.02 })
-  switch (kind) {
-    case 'upsert':
-      return run(
-        `insert into numbers select g, $3::bigint + g, 'note ' || g from generate_series($1::int, $2::int) g
-         on conflict (id) do update set n = excluded.n, note = excluded.note || ' again'`,
-        from,
-        to,
-        value,
-      )
-    case 'update':
-      return run('update numbers set n = n + $3 where id between $1 and $2', from, to, value)
-    case 'remove':
-      return run('delete from numbers where id between $1 and $2', from, to)
-    case 'move': {
-      // Into this writer's other keys.
-      const removed = await run('delete from numbers where id between $1 and $2', from + KEYS, to + KEYS)
-      const moved = await run(
-        'update numbers set id = id + $3::int where id between $1 and $2',
-        from,
-        to,
-        KEYS,
-      )
-      return removed + moved
-    }
-    case 'texts':
-      return texted(run, random, writer, Math.ceil(size / 50))
-    case 'parts':
-      return run(
-        'update parts set n = n + 1 where id between $1 and $2 and id % $3 = $4',
-        from % 9_000,
-        (from % 9_000) + Math.ceil(size / 5),
-        WRITERS,
-        writer,
-      )
-    case 'empty':
-      return run('delete from texts where id like $1', `${writer}-%`)
-  }
-}
-
-/** Long values, which are not sent where they are not changed, under keys that are texts. */
-async function texted(
-  run: (sql: string, ...values: (number | string)[]) => Promise<number>,
-  random: Random,
-  writer: number,
-  size: number,
-): Promise<number> {
-  const from = random.below(500)
-  const to = from + size - 1
-  if (random.chance(0.5))
-    return run(
-      `update texts set n = n + 1 where id in (select $1 || g from generate_series($2::int, $3::int) g)`,
-      `${writer}-`,
-      from,
-      to,
-    )
-  return run(
-    `insert into texts select $1 || g, 0, repeat(md5(g::text || $4::text), $5::int) from generate_series($2::int, $3::int) g
-     on conflict (id) do update set body = excluded.body`,
-    `${writer}-`,
-    from,
-    to,
-    random.below(1_000),
-    random.pick([1, 4, 100]),
-  )
-}
-
-async function fill(cache: Cache, random: Random, signal: AbortSignal): Promise<void> {
+  let toldMs = performance.now()
+  let before = 0
   while (!signal.aborted) {
-    await cache.table(parts).findUnique({ where: { id: random.below(12_000) } })
-    if (random.chance(0.1)) await delay(1)
+    await unlessStopped(delay(TELL_EVERY_MS, null, { signal }), signal)
+    const nowMs = performance.now()
+    const now = counts()
+    const changesPerSecond = Math.round(((now.changes - before) * 1_000) / (nowMs - toldMs))
+    onProgress?.({ ...now, changesPerSecond })
+    toldMs = nowMs
+    before = now.changes
+  }
+}
+
+async function read(cache: Cache, random: Random, signal: AbortSignal): Promise<void> {
+  const ask = (): Promise<unknown> => cache.table(parts).findUnique({ where: { id: random.below(12_000) } })
+  while (!signal.aborted) {
+    await Promise.all(Array.from({ length: READ_KEYS }, ask))
+    await delay(READ_PAUSE_MS)
   }
 }
 
 async function verifyAgain(
   cache: Cache,
-  done: { verifications: number },
+  written: Written,
+  verified: { times: number },
   signal: AbortSignal,
 ): Promise<void> {
+  let due = 0
   while (!signal.aborted) {
-    const verified = await unlessStopped(cache.verify({ signal }), signal)
-    if (verified !== null) done.verifications++
+    if (written.changes < due) {
+      await delay(LOOK_EVERY_MS)
+      continue
+    }
+    const found = await unlessStopped(cache.verify({ signal }), signal)
+    if (found === null) return
+    verified.times++
+    due = written.changes + CHANGES_PER_VERIFIED * sum(found.tables.map(({ rows }) => rows))
   }
 }
 
-async function unlessStopped(
-  verifying: Promise<Verification>,
-  signal: AbortSignal,
-): Promise<Verification | null> {
+async function unlessStopped<T>(work: Promise<T>, signal: AbortSignal): Promise<T | null> {
   try {
-    return await verifying
+    return await work
   } catch (error) {
     if (!signal.aborted) throw error
     return null
@@ -286,26 +233,52 @@ async function hang(databaseUrl: string, signal: AbortSignal): Promise<void> {
   }
 }
 
-/** Alters one byte of a row's values in memory, and waits until that is found and mended. */
-async function corruptOne(cache: Cache): Promise<boolean> {
-  const { live } = cache.table(numbers) as unknown as CacheTable<object>
-  const { table, store } = live
-  const view = new TupleView()
+/** Alters one byte of all rows in memory, and waits until the audit finds that and it is mended. */
+async function corruptAll(cache: Cache): Promise<boolean> {
+  const { table, store } = (cache.table(numbers) as unknown as CacheTable<object>).live
   while (table.sizeAt(store.visible) === 0) await delay(10)
   const found = new Promise<void>(resolve => {
     cache.on('mismatch', () => resolve())
   })
-  for (let row = 0; row < table.rowEnd; row++) {
+  alter(cache, Number.POSITIVE_INFINITY)
+  await found
+  await readable(cache)
+  return true
+}
+
+/** Alters one byte of one row in memory. True if `verify()` finds just that, and nothing any more once it is mended. */
+async function corruptOne(cache: Cache): Promise<boolean> {
+  if (alter(cache, 1) === 0) return true
+  const { mismatched } = await cache.verify()
+  await readable(cache)
+  return mismatched === 1 && (await isEqual(cache))
+}
+
+async function isEqual(cache: Cache): Promise<boolean> {
+  const { mismatched }: Verification = await cache.verify()
+  return mismatched === 0
+}
+
+/** Returns how many rows were altered. */
+function alter(cache: Cache, rows: number): number {
+  const { table, store } = (cache.table(numbers) as unknown as CacheTable<object>).live
+  const view = new TupleView()
+  let altered = 0
+  for (let row = 0; row < table.rowEnd && altered < rows; row++) {
     const record = table.recordAt(row, store.visible)
     if (record === 0) continue
     table.point(record, view)
     const last = view.ends[2]! - 1
     view.bytes[last] = view.bytes[last]! === 0x58 ? 0x59 : 0x58
+    altered++
   }
-  await found
+  return altered
+}
+
+async function readable(cache: Cache): Promise<void> {
   for (;;) {
     try {
-      if (cache.table(numbers).local.size >= 0) return true
+      if (cache.table(numbers).local.size >= 0) return
     } catch (error) {
       if (!(error instanceof CacheError)) throw error
       await delay(10)

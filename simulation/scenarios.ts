@@ -1,5 +1,5 @@
 import { inspect } from 'node:util'
-import { runAudit } from './audit.js'
+import { auditSettings, runAudit } from './audit.js'
 import { breaks } from './bounded/breaks.js'
 import { runBounded } from './bounded/run.js'
 import type { DecoderName } from '../src/decode/index.js'
@@ -9,6 +9,7 @@ import type { Oddity } from './decoders.js'
 import { faultNames } from './faults/faults.js'
 import { runGiant } from './giant.js'
 import type { PostgresServer } from '../test/support/postgres.js'
+import { ProgressLine } from './progress.js'
 import { runQueries } from './queries.js'
 import { Random } from './random.js'
 import { runReconnect } from './reconnect.js'
@@ -164,19 +165,29 @@ export const scenarios: Readonly<Record<string, Scenario>> = {
     defaultSteps: 1_000_000,
     nightlySteps: 50_000,
     isOdd: false,
+    settings: auditSettings,
     breaks: ['corrupt'],
     async run({ databaseUrl, seed, steps, decoder, broken }) {
+      const progress = new ProgressLine()
       const report = await runAudit({
         databaseUrl,
         seed,
         changes: steps,
         decoder,
         corrupt: broken === 'corrupt',
+        onProgress: counts =>
+          progress.show(
+            Object.entries(counts)
+              .map(entry => entry.join(' '))
+              .join(', '),
+          ),
       })
-      const { mismatched, excludedAtRest } = report
+      progress.end()
+      const { mismatched, excludedAtRest, mended } = report
       const problems = [
         ...(mismatched > 0 ? [`${mismatched} keys differed.`] : []),
         ...(excludedAtRest > 0 ? [`${excludedAtRest} keys could not be compared at rest.`] : []),
+        ...(mended ? [] : ['What was altered in memory was not found, or not mended.']),
       ]
       return {
         report: { seed, decoder, ...report },

@@ -34,6 +34,9 @@ export interface FilledRow {
 /** FirstNormalTransactionId: lower ones stand for rows that everybody sees. */
 const FIRST_NORMAL_XID = 3
 
+/** One key or row at a time is looked at: a view is too large to make one for each. */
+const seen = new TupleView()
+
 /**
  * One statement: the snapshot, the position, and the rows, so that they belong together. To be run in READ COMMITTED, where a statement's
  * snapshot is taken when it has its locks: in a stricter one a query that has waited for an ALTER TABLE or TRUNCATE finds no rows.
@@ -111,9 +114,8 @@ function keyTextsOf(mapping: TableMapping, format: RecordFormat, keys: readonly 
 
 /** The key's values as PostgreSQL spells them. */
 function keyTexts({ key: columns }: TableMapping, format: RecordFormat, key: Buffer): string[] {
-  const view = new TupleView()
-  format.readKey(key, 0, view)
-  return columns.map(column => key.toString('utf8', view.starts[column], view.ends[column]))
+  format.readKey(key, 0, seen)
+  return columns.map(column => key.toString('utf8', seen.starts[column], seen.ends[column]))
 }
 
 export function readReply(
@@ -125,14 +127,13 @@ export function readReply(
   assert(first !== undefined, 'an outer join has a row')
   const snapshot = SqlSnapshot.parse(first['snapshot']!)
   const order = format.order(column => column)
-  const view = new TupleView()
   const rows = new Map<string, FilledRow>()
   for (const found of answer) {
     const xmin = found['xmin']
     if (xmin === null || xmin === undefined) continue
-    tupleOfRow(mapping.columns.length, found, view)
-    const bytes = Buffer.allocUnsafe(format.measure(view, order, format.columns))
-    const ascii = format.write(view, order, format.columns, bytes, 0)
+    tupleOfRow(mapping.columns.length, found, seen)
+    const bytes = Buffer.allocUnsafe(format.measure(seen, order, format.columns))
+    const ascii = format.write(seen, order, format.columns, bytes, 0)
     const isOld = Number(xmin) < FIRST_NORMAL_XID
     rows.set(idOf(bytes.subarray(0, format.keyEnd(bytes, 0))), {
       row: { bytes, ascii },

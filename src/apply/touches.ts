@@ -65,7 +65,17 @@ export class Touches {
     if (this.#begun !== null && !sees(this.#begun)) this.#all = true
     if (!this.#emptiedBy.every(sees)) this.#all = true
     this.#unseen = new Set()
-    for (const [place, hash] of this.#hashes.entries()) if (!sees(this.#xids[place]!)) this.#unseen.add(hash)
+    // The changes of a transaction stand together.
+    let asked: number | null = null
+    let isSeen = false
+    for (let place = 0; place < this.#hashes.length; place++) {
+      const xid = this.#xids[place]!
+      if (xid !== asked) {
+        asked = xid
+        isSeen = sees(xid)
+      }
+      if (!isSeen) this.#unseen.add(this.#hashes[place]!)
+    }
     this.#hashes.length = 0
     this.#xids.length = 0
   }

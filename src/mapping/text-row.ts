@@ -8,17 +8,25 @@ export function selectList({ columns }: TableMapping): string {
   return columns.map(({ column }, position) => `t.${quoteIdentifier(column)} AS c${position}`).join(', ')
 }
 
+/** Of the columns that `selectList` gives, so many as were needed so far. */
+const names: string[] = []
+
 /** Points `view` at the values of a row that has the columns `c0`, `c1`, ...; to be used again for the next row, since a view is large. */
 export function tupleOfRow(columns: number, row: TextRow, view: TupleView): TupleView {
-  const texts = Array.from({ length: columns }, (_, position) => row[`c${position}`] ?? null)
-  view.bytes = Buffer.from(texts.map(text => text ?? '').join(''))
-  view.count = texts.length
+  for (let column = names.length; column < columns; column++) names.push(`c${column}`)
+  let texts = ''
   let at = 0
-  for (const [column, text] of texts.entries()) {
+  for (let column = 0; column < columns; column++) {
+    const text = row[names[column]!] ?? null
     view.kinds[column] = text === null ? NULL : TEXT
     view.starts[column] = at
-    at += text === null ? 0 : Buffer.byteLength(text)
+    if (text !== null) {
+      texts += text
+      at += Buffer.byteLength(text)
+    }
     view.ends[column] = at
   }
+  view.bytes = Buffer.from(texts)
+  view.count = columns
   return view
 }

@@ -37,7 +37,9 @@ function cast({ compositeType }: ComparedReference, suffix = ''): string {
   return compositeType === null ? '' : `::${compositeType}${suffix}`
 }
 
+const SPECIAL = /["\\]/g
+
 /** The values as PostgreSQL's text of an array. */
 function arrayLiteral(values: readonly string[]): string {
-  return `{${values.map(value => `"${value.replaceAll(/["\\]/g, String.raw`\$&`)}"`).join(',')}}`
+  return `{${values.map(value => `"${value.replaceAll(SPECIAL, String.raw`\$&`)}"`).join(',')}}`
 }
