@@ -12,7 +12,6 @@ import {
 } from '../errors.js'
 import type { Logger } from '../observe.js'
 import type { Runtime } from '../runtime.js'
-import { GUARD_PREFIX, guardConcerns } from '../sql/guard-sql.js'
 import type { Store } from '../store/store.js'
 import type { TableStore } from '../store/table.js'
 import type { AppliedTable, BoundRelation } from './binding.js'
@@ -20,6 +19,8 @@ import type { CommitLog } from './commit-log.js'
 import type { Fault } from './fault.js'
 import { type AskEntering, FilteredWrites } from './filtered-writes.js'
 import { Seats, setAside } from './seats.js'
+import { ShapeHints, type ShapeQuestions } from './shape-hints.js'
+import { Tidying } from './tidying.js'
 import { Touches } from './touches.js'
 import { ThinnedError, truncatedTables } from './truncated.js'
 
@@ -31,7 +32,7 @@ const TIDIED_PER_LOOK = 2 * CHANGES_PER_LOOK
 /** How many of the newest transactions are asked for after a restart of the server: it may have lost all that came after some point. */
 const XIDS_KEPT = 8
 
-export interface ApplierOptions {
+export interface ApplierOptions extends ShapeQuestions {
   readonly store: Store
   readonly tables: readonly AppliedTable[]
   readonly runtime: Runtime
@@ -46,16 +47,6 @@ export interface ApplierOptions {
   readonly onSilentCommit?: () => void
   /** The transaction in progress was taken back. */
   readonly onAborted: () => void
-  /**
-   * Relations of these tables were announced, by transaction `xid`: the server says so before the first change, and again after its shape may have
-   * changed. So was one that nobody knows, which may be a new partition of theirs. Nothing is applied until this resolves. Without it the stream is trusted.
-   */
-  readonly onAnnounced?: (xid: number, oids: readonly number[]) => Promise<void>
-  /**
-   * Transaction `xid` has altered tables, or what they depend on: the database says so by a message (`guardSql`), before its commit. Nothing more is
-   * applied until this resolves.
-   */
-  readonly onTold?: (xid: number) => Promise<void>
   /**
    * A row with this key may have come into a table with a filter, and transaction `xid` does not say all of it. Nothing more is applied until
    * this resolves. Without it the stream ends.
@@ -75,11 +66,7 @@ export class Applier implements ChangeSink<BoundRelation> {
   readonly #store: Store
   #log: CommitLog | null
   readonly #seats: Seats
-  /** Tables whose relations were announced, and that the server has not been asked about yet. */
-  #announced: number[] = []
-  /** The transaction in progress has told that it alters tables; `#isTold`: and the server has not been asked about that yet. */
-  #wasTold = false
-  #isTold = false
+  readonly #hints: ShapeHints
   readonly #filtered: FilteredWrites
   /** Whether a transaction is in progress. */
   #isWithin = false
@@ -91,8 +78,7 @@ export class Applier implements ChangeSink<BoundRelation> {
   #commitLsn: Lsn | null = null
   readonly #newest: number[] = []
   #fault: Fault | null = null
-  #tidying = false
-  #stopped = false
+  readonly #tidying: Tidying
 
   constructor(options: ApplierOptions) {
     this.#options = options
@@ -103,7 +89,9 @@ export class Applier implements ChangeSink<BoundRelation> {
       options.onChanged(oid, error)
     })
     this.#filtered = new FilteredWrites(this.#begun, options.onEntering)
-    this.#store.onReleased(() => this.#tidyInBackground())
+    this.#hints = new ShapeHints(this.#seats, options)
+    this.#tidying = new Tidying(options.store, options.runtime, options.sliceMs, TIDIED_PER_LOOK)
+    this.#store.onReleased(() => this.#tidying.begin())
   }
 
   /**
@@ -114,16 +102,14 @@ export class Applier implements ChangeSink<BoundRelation> {
   async apply(batch: ChangeBatch<BoundRelation>): Promise<void> {
     const { clock, timers } = this.#options.runtime
     let sliceEnds = clock.monotonicMs() + this.#options.sliceMs
-    let tidy = false
     while (this.#deliver(batch) || this.held) {
       if (this.held) await this.#ask()
-      tidy = this.#store.maintain(TIDIED_PER_LOOK)
+      this.#store.maintain(TIDIED_PER_LOOK)
       if (clock.monotonicMs() < sliceEnds) continue
       await timers.yield()
       sliceEnds = clock.monotonicMs() + this.#options.sliceMs
     }
-    tidy = this.#store.maintain(TIDIED_PER_LOOK)
-    if (tidy) this.#tidyInBackground()
+    if (this.#store.maintain(TIDIED_PER_LOOK)) this.#tidying.begin()
   }
 
   #deliver(batch: ChangeBatch<BoundRelation>): boolean {
@@ -150,13 +136,7 @@ export class Applier implements ChangeSink<BoundRelation> {
   async #ask(): Promise<void> {
     if (this.#filtered.isWaiting)
       await this.#filtered.enter(this.#xid, (bound, error) => this.#giveUp(bound, error))
-    if (this.#isTold) {
-      this.#isTold = false
-      await this.#options.onTold?.(this.#xid)
-    }
-    if (this.#announced.length === 0) return
-    await this.#options.onAnnounced?.(this.#xid, this.#announced)
-    this.#announced = []
+    await this.#hints.ask(this.#xid)
   }
 
   /** Takes note of the keys of a whole table that are changed from now on, until the table's `touches` is null again. One at a time. */
@@ -173,7 +153,7 @@ export class Applier implements ChangeSink<BoundRelation> {
 
   /** Nothing more is to be delivered until the server has been asked. */
   get held(): boolean {
-    return this.#isTold || this.#filtered.isWaiting || this.#announced.length > 0
+    return this.#filtered.isWaiting || this.#hints.isWaiting
   }
 
   /** Changes of bounded tables are kept here as well; from the next transaction on. */
@@ -247,9 +227,8 @@ export class Applier implements ChangeSink<BoundRelation> {
     this.#isWithin = false
     this.#seq = 0
     this.#log?.abort()
-    this.#announced = []
+    this.#hints.reset()
     this.#filtered.reset()
-    this.#isTold = false
     this.#seats.aborted()
     while (this.#store.abort(CHANGES_PER_LOOK)) await this.#options.runtime.timers.yield()
     this.#options.onAborted()
@@ -257,14 +236,13 @@ export class Applier implements ChangeSink<BoundRelation> {
 
   /** Ends the tidying that goes on between batches; the next stream resumes it. */
   stop(): void {
-    this.#stopped = true
+    this.#tidying.stop()
   }
 
   /** A stream begins, or goes on where the last one was cut off. */
   start(): void {
-    this.#stopped = false
     this.#fault = null
-    this.#tidyInBackground()
+    this.#tidying.start()
   }
 
   /** The ids, of 32 bits, of the newest transactions that were made visible; a few. */
@@ -272,36 +250,19 @@ export class Applier implements ChangeSink<BoundRelation> {
     return this.#newest
   }
 
-  #tidyInBackground(): void {
-    if (this.#tidying || this.#stopped) return
-    this.#tidying = true
-    void this.#tidyInSlices().finally(() => {
-      this.#tidying = false
-    })
-  }
-
-  async #tidyInSlices(): Promise<void> {
-    const { clock, timers } = this.#options.runtime
-    do {
-      await timers.yield()
-      const sliceEnds = clock.monotonicMs() + this.#options.sliceMs
-      while (this.#store.maintain(TIDIED_PER_LOOK)) if (clock.monotonicMs() >= sliceEnds) break
-    } while (!this.#stopped && this.#store.maintain(TIDIED_PER_LOOK))
-  }
-
   begin(xid: number, commitLsn: Lsn | null = null): void {
     this.#isWithin = true
     this.#seq = 0
     this.#xid = xid
     this.#commitLsn = commitLsn
-    this.#wasTold = false
+    this.#hints.begin()
     this.#filtered.reset()
     this.#log?.begin(xid)
   }
 
   relation(relation: Relation): BoundRelation | null {
     const bound = this.#seats.announce(relation)
-    if (this.#options.onAnnounced !== undefined) this.#announced.push(...this.#seats.concernedBy(relation))
+    this.#hints.announced(relation)
     return bound
   }
 
@@ -367,12 +328,8 @@ export class Applier implements ChangeSink<BoundRelation> {
     else if (!table.isEmpty) this.#seats.changed(new ThinnedError(mapping.name), mapping.oid)
   }
 
-  /** Messages change no row, but one may tell that tables were altered. One for a transaction is enough: all of it is looked at. */
   message(prefix: string, content: Uint8Array, transactional: boolean): void {
-    if (!transactional || prefix !== GUARD_PREFIX || this.#wasTold) return
-    if (!guardConcerns(content, oid => this.#seats.has(oid))) return
-    this.#wasTold = true
-    this.#isTold = true
+    this.#hints.message(prefix, content, transactional)
   }
 
   commit(endLsn: Lsn, commitTimeMs: number): void {

@@ -211,7 +211,7 @@ export class CacheCore {
       positions: this.#positions,
       sessions: this.#sessions!,
       readable: () => this.#readable(),
-      prove: signal => this.#served.live?.prove(signal) ?? Promise.resolve(),
+      prove: signal => this.#served.live?.probes.prove(signal) ?? Promise.resolve(),
       closed: () => this.#gone,
       scope: () => this.#scopes.current,
     })

@@ -9,30 +9,29 @@ import type { SqlSnapshot } from '../change/sql-snapshot.js'
 import { type Decoder, decoders } from '../decode/index.js'
 import { asError, ConnectionError, DivergedError, NotReadyError } from '../errors.js'
 import type { Incarnation } from '../freshness/token.js'
-import type { ProbeAnswer, Prober } from '../freshness/probe.js'
+import type { ProbeAnswer } from '../freshness/probe.js'
 import { PositionWaiters } from '../freshness/waiters.js'
 import type { TableMapping } from '../mapping/mapping.js'
 import { relationsOf } from '../mapping/relations.js'
 import type { LiveTable } from '../query/live.js'
-import { type QueryConnection, within } from '../runtime.js'
-import { openSlotSource, resumeSlotSource } from '../source/slot-source.js'
+import type { QueryConnection } from '../runtime.js'
+import { openSlotSource } from '../source/slot-source.js'
 import type { ChangeSource } from '../source/source.js'
 import type { Store } from '../store/store.js'
-import { isServerError, noAnswer } from '../wire/connect-errors.js'
+import { isServerError } from '../wire/connect-errors.js'
 import { Alignment } from './alignment.js'
 import { readEntering } from './entering-row.js'
 import { type FirstLoad, loadFirst } from './first-load.js'
 import { GenerationAudit } from './generation-audit.js'
 import type { GenerationBase } from './generation-context.js'
 import { GenerationFills } from './generation-fills.js'
-import { proberOf, proveSoon } from './generation-prober.js'
+import { GenerationProbes } from './generation-probes.js'
+import { resumeSource } from './generation-resume.js'
 import { liveTable } from './live-table.js'
 import { ServerCheck } from './server-check.js'
 import { type Looks, readFingerprint, resolveAdded } from './setup.js'
 import { TableWatch } from './table-watch.js'
 
-/** How long the tables may take to be looked at before a stream is gone on with: an idle session may have died with it, unnoticed. */
-const RESUME_LOOK_MS = 5_000
 /** How long a probe's position may take to arrive: the next probe asks again. */
 const REACH_TIMEOUT_MS = 24 * 3600 * 1000
 
@@ -76,7 +75,8 @@ export class Generation {
   readonly #watch: TableWatch
   readonly #waiters: PositionWaiters
   #source: ChangeSource<BoundRelation>
-  #prober: Prober
+  /** Asks the server about the tables. */
+  readonly probes: GenerationProbes
   readonly #fills: GenerationFills
   readonly #server: ServerCheck
   readonly #audit: GenerationAudit
@@ -106,8 +106,8 @@ export class Generation {
     this.#fills = new GenerationFills(context, slotSnapshot, {
       store,
       startedAt: () => this.#server.startedAt,
-      nudge: () => this.#nudge(),
-      suspect: () => this.#prober.suspect(),
+      nudge: () => this.probes.nudge(),
+      suspect: () => this.probes.suspect(),
     })
     const isBounded = tables.some(({ table }) => table.residency !== null)
     this.#incarnation = source.start
@@ -130,7 +130,7 @@ export class Generation {
       }),
       onTold: xid => this.#watch.told(xid),
       onEntering: (...entering) => this.#entering(...entering),
-      ...(context.setup.files !== null && { onSilentCommit: () => this.#prober.silent() }),
+      ...(context.setup.files !== null && { onSilentCommit: () => this.probes.silent() }),
       onAborted: () => {
         this.#fills.filler?.moved()
         events.onAborted(this)
@@ -138,7 +138,7 @@ export class Generation {
     })
     store.onOverfull(() => events.onOverfull(this))
     this.#watch = this.#watchOver(tables.map(live => this.#fills.serve(live)))
-    this.#prober = this.#makeProber()
+    this.probes = this.#makeProbes()
     this.#audit = this.#makeAudit()
     this.alignment = this.#makeAlignment(slotSnapshot)
   }
@@ -184,22 +184,6 @@ export class Generation {
    * @throws {CacheError} if that can't be found out now. Rejects with the signal's reason when it aborts.
    */
   async resume(signal: AbortSignal): Promise<string | null> {
-    const { options, connections, sessions, setup, slot } = this.#context
-    if (slot === null) return 'a temporary slot goes with its connection'
-    const { timers } = options.runtime
-    const now = await within(
-      timers,
-      RESUME_LOOK_MS,
-      signal,
-      () => noAnswer(RESUME_LOOK_MS),
-      limited => sessions.run(session => readFingerprint(session, setup, setup.files !== null), limited),
-    )
-    const obstacle = this.#watch.obstacle(now.fingerprint)
-    if (obstacle !== null) return obstacle
-    if (now.files !== setup.files) {
-      this.#server.doubt()
-      return 'a table was truncated or rewritten meanwhile'
-    }
     const left = {
       ...this.incarnation,
       position: this.store.position,
@@ -207,8 +191,10 @@ export class Generation {
       plugin: this.#decoder.plugin,
       xids: this.#applier.newestXids,
     }
-    const sourceOptions = { decoder: this.#decoder, logger: options.logger, durable: slot }
-    const resumed = await resumeSlotSource(connections, options.runtime, sourceOptions, left, signal)
+    const resumed = await resumeSource(
+      { base: this.#context, decoder: this.#decoder, watch: this.#watch, server: this.#server, left },
+      signal,
+    )
     if (typeof resumed === 'string') return resumed
     this.#source = resumed.source
     const { timeline } = this.#incarnation
@@ -216,7 +202,7 @@ export class Generation {
     if (this.#incarnation.timeline !== timeline) this.#context.events.onHistory(this)
     const isSameServer = this.#server.resumed(resumed.startedAt)
     this.#fills.filler?.resume(isSameServer)
-    this.#prober = this.#makeProber()
+    this.probes.renew()
     return null
   }
 
@@ -229,7 +215,7 @@ export class Generation {
     const end = (error: unknown): void => ended.abort(asError(error))
     this.#end = end
     // A server that shuts down ends idle sessions first.
-    this.#context.sessions.onIdleLost = () => this.#prober.suspect()
+    this.#context.sessions.onIdleLost = () => this.probes.suspect()
     const endStream = (error: unknown): void => {
       const fault = until.aborted ? null : this.#faultOf(error)
       if (fault !== null) this.#context.events.onFault(fault)
@@ -238,7 +224,7 @@ export class Generation {
     }
     await Promise.all([
       this.#stream(until).catch(endStream),
-      this.#prober.run(until).catch(end),
+      this.probes.run(until).catch(end),
       this.#watch.run(until).catch(end),
       this.#audit.run(until).catch(end),
     ])
@@ -271,36 +257,6 @@ export class Generation {
       'The server ended the change stream. The cache connects again by itself.',
       true,
     )
-  }
-
-  /**
-   * Asks the server now. Resolves when what it had committed is visible, or when that can't be had soon: what has been proven is the gate's
-   * to say. Rejects with the signal's reason when it aborts.
-   */
-  async prove(signal: AbortSignal | undefined): Promise<void> {
-    if (this.#until === null || this.#until.aborted) return
-    await proveSoon(this.#prober, this.#context.options.runtime.timers, this.#until, signal)
-  }
-
-  /**
-   * Null if the stream tells everything. Else resolves when what was committed before the call, and is not told, has been looked for: if there
-   * was any, nothing is proven of the tables any more. Rejects if that can't be found out now.
-   */
-  lookForUntold(): Promise<void> | null {
-    if (this.#context.setup.files === null) return null
-    return this.#prober.check().catch((error: unknown) => {
-      if (!this.#server.isDoubted) throw error
-    })
-  }
-
-  /** Has the server flush what is committed but not sent: somebody waits for it. */
-  nudge(signal: AbortSignal): void {
-    this.#prober.nudge(signal)
-  }
-
-  /** Whether it had something to flush when it was last asked to. */
-  get flushesLate(): boolean {
-    return this.#prober.flushesLate
   }
 
   /**
@@ -346,9 +302,8 @@ export class Generation {
     }
   }
 
-  #nudge(): void {
-    if (this.#until !== null) this.#prober.nudge(this.#until)
-  }
+  readonly #reached = (position: Lsn, signal: AbortSignal): Promise<void> =>
+    this.#waiters.wait(position, REACH_TIMEOUT_MS, signal)
 
   #makeAudit(): GenerationAudit {
     const { events } = this.#context
@@ -358,10 +313,10 @@ export class Generation {
       fills: this.#fills,
       tables: () => this.tables,
       startedAt: () => this.#server.startedAt,
-      reached: (position, signal) => this.#waiters.wait(position, REACH_TIMEOUT_MS, signal),
-      nudge: () => this.#nudge(),
-      look: async signal => (await this.#prober.look(signal)) !== null,
-      suspect: () => this.#prober.suspect(),
+      reached: this.#reached,
+      nudge: () => this.probes.nudge(),
+      look: async signal => (await this.probes.look(signal)) !== null,
+      suspect: () => this.probes.suspect(),
       differs: target => this.#differs(target),
       onCompared: (mapping, compared) => events.onCompared(mapping, compared),
       onMismatches: (mapping, mismatches) => events.onMismatches(mapping, mismatches),
@@ -376,8 +331,8 @@ export class Generation {
       tables: () => this.tables,
       startedAt: () => this.#server.startedAt,
       isAsMapped: fingerprint => this.#watch.isAsMapped(fingerprint),
-      reached: (position, signal) => this.#waiters.wait(position, REACH_TIMEOUT_MS, signal),
-      nudge: () => this.#nudge(),
+      reached: this.#reached,
+      nudge: () => this.probes.nudge(),
     })
   }
 
@@ -417,20 +372,21 @@ export class Generation {
         closed.table.fail(error)
         return closed
       },
-      look: signal => this.#prober.look(signal),
-      reached: (position, signal) => this.#waiters.wait(position, REACH_TIMEOUT_MS, signal),
-      nudge: signal => this.#prober.nudge(signal),
+      look: signal => this.probes.look(signal),
+      reached: this.#reached,
+      nudge: signal => this.probes.nudge(signal),
       onTable: live => this.#context.events.onTable(this, live),
     })
   }
 
-  #makeProber(): Prober {
-    return proberOf(this.#context, {
-      reached: (position, signal) => this.#waiters.wait(position, REACH_TIMEOUT_MS, signal),
+  #makeProbes(): GenerationProbes {
+    return new GenerationProbes(this.#context, {
+      reached: this.#reached,
       check: answer => this.#check(answer),
       onProven: askedMs => {
         if (!this.#server.isDoubted) this.#context.events.onProven(this, askedMs)
       },
+      isDoubted: () => this.#server.isDoubted,
     })
   }
 

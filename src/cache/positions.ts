@@ -40,9 +40,9 @@ export class Positions {
         readable,
         server: this.server,
         askHistory: timeline => askHistory(this.#connections!, timeline, closing),
-        nudge: () => live()?.nudge(closing),
-        flushesLate: () => live()?.flushesLate === true,
-        lookForUntold: () => live()?.lookForUntold() ?? null,
+        nudge: () => live()?.probes.nudge(closing),
+        flushesLate: () => live()?.probes.flushesLate === true,
+        lookForUntold: () => live()?.probes.lookForUntold() ?? null,
       },
       () => live()?.store.position ?? LSN_ZERO,
     )

@@ -30,7 +30,7 @@ export interface TokenWaitsOptions {
   readonly nudge: () => void
   /** Whether the server had something to flush when it was last asked to: then it is asked at once. */
   readonly flushesLate: () => boolean
-  /** Looks for what the stream of the tables that are read leaves out: see `Generation.lookForUntold`. */
+  /** Looks for what the stream of the tables that are read leaves out: see `GenerationProbes.lookForUntold`. */
   readonly lookForUntold: () => Promise<void> | null
 }
 

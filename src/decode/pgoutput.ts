@@ -8,11 +8,12 @@ import {
   UNCHANGED,
   type ValueKind,
 } from '../change/change.js'
-import { type Lsn, lsnFromHalves } from '../change/lsn.js'
+import { lsnFromHalves } from '../change/lsn.js'
 import type { DecoderLimits } from '../change/limits.js'
 import type { Relation, RelationColumn, ReplicaIdentity } from '../change/relation.js'
 import { DecodeError } from '../errors.js'
 import type { Decoder, DecoderContext } from './decoder.js'
+import { FieldReader } from './field-reader.js'
 
 /** The stream announces a relation only once, so a forgotten one can't be asked for again: beyond this the stream is refused. */
 const MAX_RELATIONS = 65_536
@@ -21,10 +22,6 @@ const MESSAGE_TRANSACTIONAL = 1
 const TRUNCATE_CASCADE = 1
 const TRUNCATE_RESTART_IDENTITY = 2
 const COLUMN_IS_KEY = 1
-
-/** PostgreSQL's timestamps count microseconds since 2000-01-01. */
-const POSTGRES_EPOCH_MS = Date.UTC(2000, 0, 1)
-const TWO_TO_32 = 4_294_967_296
 
 // The tags of messages, tuples and values.
 const BEGIN = 0x42 // B
@@ -91,11 +88,8 @@ export class PgoutputDecoder<B> implements Decoder<B> {
   #lastOid = -1
   #last: Announced<B> | undefined
 
-  // The payload being decoded, and how far.
-  #bytes: Uint8Array = new Uint8Array(0)
-  #start = 0
-  #at = 0
-  #end = 0
+  /** The payload being decoded, and how far. */
+  readonly #fields = new FieldReader(problem => this.#malformed(problem))
   #lsnHigh = 0
   #lsnLow = 0
 
@@ -131,13 +125,9 @@ export class PgoutputDecoder<B> implements Decoder<B> {
   ): void {
     this.#lsnHigh = lsnHigh
     this.#lsnLow = lsnLow
-    this.#bytes = bytes
-    this.#start = start
-    this.#at = start
-    this.#end = end
-    if (start >= end) throw this.#short()
-    this.#at = start + 1
-    switch (bytes[start]) {
+    this.#fields.open(bytes, start, end)
+    const tag = this.#fields.uint8()
+    switch (tag) {
       case INSERT:
         return this.#insert(sink)
       case UPDATE:
@@ -159,26 +149,26 @@ export class PgoutputDecoder<B> implements Decoder<B> {
         // A type's name says nothing that its OID does not; where a change came from is nobody's concern here.
         return
       default:
-        throw this.#malformed(`unknown message tag 0x${bytes[start]!.toString(16)}.`)
+        throw this.#malformed(`unknown message tag 0x${tag.toString(16)}.`)
     }
   }
 
   #insert(sink: ChangeSink<B>): void {
-    const { table, columnCount } = this.#announced(this.#uint32())
+    const { table, columnCount } = this.#announced(this.#fields.uint32())
     if (table === null) return
     this.#expectTag(NEW_TUPLE)
     this.#tuple(this.#new, columnCount, null)
-    this.#expectEnd()
+    this.#fields.expectEnd()
     sink.insert(table, this.#new)
   }
 
   #update(sink: ChangeSink<B>): void {
-    const { table, columnCount, nullInKey } = this.#announced(this.#uint32())
+    const { table, columnCount, nullInKey } = this.#announced(this.#fields.uint32())
     if (table === null) return
-    const tag = this.#uint8()
+    const tag = this.#fields.uint8()
     if (tag === NEW_TUPLE) {
       this.#tuple(this.#new, columnCount, null)
-      this.#expectEnd()
+      this.#fields.expectEnd()
       sink.update(table, null, false, this.#new)
       return
     }
@@ -186,16 +176,16 @@ export class PgoutputDecoder<B> implements Decoder<B> {
     this.#tuple(this.#old, columnCount, oldIsFull ? null : nullInKey)
     this.#expectTag(NEW_TUPLE)
     this.#tuple(this.#new, columnCount, null)
-    this.#expectEnd()
+    this.#fields.expectEnd()
     sink.update(table, this.#old, oldIsFull, this.#new)
   }
 
   #delete(sink: ChangeSink<B>): void {
-    const { table, columnCount, nullInKey } = this.#announced(this.#uint32())
+    const { table, columnCount, nullInKey } = this.#announced(this.#fields.uint32())
     if (table === null) return
-    const oldIsFull = this.#isFull(this.#uint8())
+    const oldIsFull = this.#isFull(this.#fields.uint8())
     this.#tuple(this.#old, columnCount, oldIsFull ? null : nullInKey)
-    this.#expectEnd()
+    this.#fields.expectEnd()
     sink.delete(table, this.#old, oldIsFull)
   }
 
@@ -207,20 +197,20 @@ export class PgoutputDecoder<B> implements Decoder<B> {
 
   /** Points `view` at the tuple's values. `nulls` says what 'n' means per column; null: NULL. */
   #tuple(view: TupleView, columnCount: number, nulls: Uint8Array | null): void {
-    const count = this.#uint16()
+    const count = this.#fields.uint16()
     if (count !== columnCount) {
       throw this.#malformed(`a tuple of ${count} columns, of a relation that has ${columnCount}.`)
     }
-    const bytes = this.#bytes
-    const end = this.#end
+    const fields = this.#fields
+    const { bytes, end } = fields
     const { kinds, starts, ends } = view
-    let at = this.#at
+    let { at } = fields
     for (let column = 0; column < count; column++) {
-      if (at >= end) throw this.#short()
+      if (at >= end) throw this.#fields.short()
       const kind = bytes[at]!
       if (kind === VALUE_TEXT) {
         const start = at + 5
-        if (start > end) throw this.#short()
+        if (start > end) throw this.#fields.short()
         const length =
           (bytes[at + 1]! << 24) | (bytes[at + 2]! << 16) | (bytes[at + 3]! << 8) | bytes[at + 4]!
         // The length is signed: below zero it is as wrong as beyond the payload.
@@ -236,7 +226,7 @@ export class PgoutputDecoder<B> implements Decoder<B> {
     }
     view.bytes = bytes
     view.count = count
-    this.#at = at
+    fields.at = at
   }
 
   #valueless(kind: number, nullMeans: ValueKind): ValueKind {
@@ -256,42 +246,42 @@ export class PgoutputDecoder<B> implements Decoder<B> {
   }
 
   #begin(sink: ChangeSink<B>): void {
-    const commitLsn = this.#lsn()
-    this.#skip(8) // the commit's time: the commit has it too
-    const xid = this.#uint32()
-    this.#expectEnd()
+    const commitLsn = this.#fields.lsn()
+    this.#fields.skip(8) // the commit's time: the commit has it too
+    const xid = this.#fields.uint32()
+    this.#fields.expectEnd()
     sink.begin(xid, commitLsn)
   }
 
   #commit(sink: ChangeSink<B>): void {
-    this.#skip(1 + 8) // flags, none defined; where the commit record begins
-    const endLsn = this.#lsn()
-    const commitTimeMs = this.#timestampMs()
-    this.#expectEnd()
+    this.#fields.skip(1 + 8) // flags, none defined; where the commit record begins
+    const endLsn = this.#fields.lsn()
+    const commitTimeMs = this.#fields.timestampMs()
+    this.#fields.expectEnd()
     sink.commit(endLsn, commitTimeMs)
   }
 
   #relation(sink: ChangeSink<B>): void {
-    const oid = this.#uint32()
+    const oid = this.#fields.uint32()
     // pg_catalog is sent as an empty name.
-    const schema = this.#string() || 'pg_catalog'
-    const name = this.#string()
-    const replicaIdentity = IDENTITIES.get(this.#uint8())
+    const schema = this.#fields.string() || 'pg_catalog'
+    const name = this.#fields.string()
+    const replicaIdentity = IDENTITIES.get(this.#fields.uint8())
     if (replicaIdentity === undefined) throw this.#malformed('an unknown replica identity.')
     const columns = this.#columns()
-    this.#expectEnd()
+    this.#fields.expectEnd()
     this.#remember(sink, { oid, schema, name, replicaIdentity, columns })
   }
 
   #columns(): RelationColumn[] {
-    const count = this.#uint16()
+    const count = this.#fields.uint16()
     if (count > MAX_COLUMNS) throw this.#malformed(`a relation of ${count} columns.`)
     const columns: RelationColumn[] = []
     for (let column = 0; column < count; column++) {
-      const isKey = (this.#uint8() & COLUMN_IS_KEY) !== 0
-      const name = this.#string()
-      const typeOid = this.#uint32()
-      const typeModifier = this.#uint32() | 0
+      const isKey = (this.#fields.uint8() & COLUMN_IS_KEY) !== 0
+      const name = this.#fields.string()
+      const typeOid = this.#fields.uint32()
+      const typeModifier = this.#fields.uint32() | 0
       columns.push({ name, typeOid, typeModifier, isKey })
     }
     return columns
@@ -310,12 +300,12 @@ export class PgoutputDecoder<B> implements Decoder<B> {
   }
 
   #truncate(sink: ChangeSink<B>): void {
-    const count = this.#uint32()
-    const flags = this.#uint8()
-    if (count * 4 !== this.#end - this.#at) throw this.#malformed(`a TRUNCATE of ${count} relations.`)
+    const count = this.#fields.uint32()
+    const flags = this.#fields.uint8()
+    if (count * 4 !== this.#fields.left) throw this.#malformed(`a TRUNCATE of ${count} relations.`)
     const tables: B[] = []
     for (let i = 0; i < count; i++) {
-      const { table } = this.#announced(this.#uint32())
+      const { table } = this.#announced(this.#fields.uint32())
       if (table !== null) tables.push(table)
     }
     if (tables.length === 0) return
@@ -323,77 +313,18 @@ export class PgoutputDecoder<B> implements Decoder<B> {
   }
 
   #message(sink: ChangeSink<B>): void {
-    const transactional = (this.#uint8() & MESSAGE_TRANSACTIONAL) !== 0
-    this.#skip(8) // its position, which is of another kind than a commit's
-    const prefix = this.#string()
-    const length = this.#uint32()
-    if (length !== this.#end - this.#at) throw this.#malformed(`a message of ${length} bytes.`)
-    sink.message(prefix, this.#bytes.subarray(this.#at, this.#end), transactional)
-  }
-
-  #uint8(): number {
-    this.#need(1)
-    return this.#bytes[this.#at++]!
-  }
-
-  #uint16(): number {
-    this.#need(2)
-    const at = this.#at
-    this.#at = at + 2
-    return (this.#bytes[at]! << 8) | this.#bytes[at + 1]!
-  }
-
-  #uint32(): number {
-    this.#need(4)
-    const bytes = this.#bytes
-    const at = this.#at
-    this.#at = at + 4
-    return ((bytes[at]! << 24) | (bytes[at + 1]! << 16) | (bytes[at + 2]! << 8) | bytes[at + 3]!) >>> 0
-  }
-
-  #lsn(): Lsn {
-    const high = this.#uint32()
-    return lsnFromHalves(high, this.#uint32())
-  }
-
-  #timestampMs(): number {
-    // Signed 64 bits; a double holds microseconds exactly until the year 2285, and milliseconds are what is asked.
-    const high = this.#uint32() | 0
-    const microseconds = high * TWO_TO_32 + this.#uint32()
-    return Math.floor(microseconds / 1000) + POSTGRES_EPOCH_MS
-  }
-
-  /** A string that ends with a zero byte. */
-  #string(): string {
-    const start = this.#at
-    let at = start
-    while (at < this.#end && this.#bytes[at] !== 0) at++
-    if (at === this.#end) throw this.#short()
-    this.#at = at + 1
-    return utf8(this.#bytes, start, at)
-  }
-
-  #skip(count: number): void {
-    this.#need(count)
-    this.#at += count
-  }
-
-  #need(count: number): void {
-    if (count > this.#end - this.#at) throw this.#short()
+    const transactional = (this.#fields.uint8() & MESSAGE_TRANSACTIONAL) !== 0
+    this.#fields.skip(8) // its position, which is of another kind than a commit's
+    const prefix = this.#fields.string()
+    const length = this.#fields.uint32()
+    if (length !== this.#fields.left) throw this.#malformed(`a message of ${length} bytes.`)
+    const { bytes, at, end } = this.#fields
+    sink.message(prefix, bytes.subarray(at, end), transactional)
   }
 
   #expectTag(tag: number): void {
-    const found = this.#uint8()
+    const found = this.#fields.uint8()
     if (found !== tag) throw this.#malformed(`unknown tuple tag 0x${found.toString(16)}.`)
-  }
-
-  #expectEnd(): void {
-    if (this.#at !== this.#end)
-      throw this.#malformed(`${this.#end - this.#at} bytes after the end of a message.`)
-  }
-
-  #short(): DecodeError {
-    return this.#malformed('a payload that ends too early.')
   }
 
   #malformed(problem: string): DecodeError {
@@ -403,13 +334,10 @@ export class PgoutputDecoder<B> implements Decoder<B> {
 
   /** Whose change is being decoded, if it is one. */
   #changed(): string | undefined {
-    const tag = this.#bytes[this.#start]
-    if ((tag !== INSERT && tag !== UPDATE && tag !== DELETE) || this.#end - this.#start < 5) return undefined
-    const view = new DataView(this.#bytes.buffer, this.#bytes.byteOffset + this.#start + 1, 4)
+    const { bytes, start, end } = this.#fields
+    const tag = bytes[start]
+    if ((tag !== INSERT && tag !== UPDATE && tag !== DELETE) || end - start < 5) return undefined
+    const view = new DataView(bytes.buffer, bytes.byteOffset + start + 1, 4)
     return this.#relations.get(view.getUint32(0))?.name
   }
-}
-
-function utf8(bytes: Uint8Array, start: number, end: number): string {
-  return Buffer.from(bytes.buffer, bytes.byteOffset + start, end - start).toString('utf8')
 }

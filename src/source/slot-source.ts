@@ -38,6 +38,13 @@ export interface SlotSourceOptions<B> {
   readonly durable?: DurableSlot
 }
 
+/** A source that goes on where another one left off. */
+export interface ResumedSource<B> {
+  readonly source: ChangeSource<B>
+  /** When the server was started, as it says it. */
+  readonly startedAt: string
+}
+
 /**
  * A source over a new replication slot, when it is this process's turn to load, with the slot's snapshot exported: load the tables under `start.snapshotName`, then call `batches`.
  *
@@ -65,7 +72,7 @@ export async function openSlotSource<B>(
 }
 
 /**
- * A source that goes on where another one over the same durable slot left off; and when the server was started. A string if that can't be
+ * A source that goes on where another one over the same durable slot left off. A string if that can't be
  * shown to be right: why, after which everything has to be loaded anew.
  *
  * @throws {ConnectionError} if the server can't be reached. @throws {SlotInUseError} if another process uses the slot.
@@ -77,7 +84,7 @@ export async function resumeSlotSource<B>(
   options: SlotSourceOptions<B> & { readonly durable: DurableSlot },
   left: LeftOff,
   signal: AbortSignal,
-): Promise<{ readonly source: ChangeSource<B>; readonly startedAt: string } | string> {
+): Promise<ResumedSource<B> | string> {
   const { durable } = options
   return overReplication(connections, signal, async replication => {
     const server = await inspectServer(replication)
