@@ -12,6 +12,8 @@ export interface Tampering {
   readonly copy?: (chunk: Uint8Array, sql: string) => Uint8Array
   /** Told of each query of ours before it is sent. */
   readonly query?: (sql: string) => void
+  /** May keep back the answer to a query. */
+  readonly answer?: (sql: string) => Promise<void>
   /** Told of each replication connection before it is made. */
   readonly replication?: () => void
 }
@@ -19,7 +21,7 @@ export interface Tampering {
 /** The real runtime and database, except that what the database says is tampered with on its way. */
 export async function tamperedRuntime(
   pool: pg.Pool,
-  { frame, copy, query, replication }: Tampering,
+  { frame, copy, query, answer, replication }: Tampering,
 ): Promise<Runtime> {
   const real = connectionsOf(pool, {
     settings: await callerSession(pool),
@@ -34,9 +36,11 @@ export async function tamperedRuntime(
         get received() {
           return session.received
         },
-        query: (sql, parameters) => {
+        async query(sql, parameters) {
           query?.(sql)
-          return session.query(sql, parameters)
+          const rows = await session.query(sql, parameters)
+          await answer?.(sql)
+          return rows
         },
         async *copyOut(sql) {
           for await (const chunk of session.copyOut(sql)) yield copy === undefined ? chunk : copy(chunk, sql)
