@@ -68,6 +68,10 @@ export async function openCacheSubject(options: CacheSubjectOptions): Promise<Su
       await nextTurn()
       for (const replica of replicas.values()) replica.settle()
     },
+    get moment() {
+      const { state, lsn, reconnects } = cache.health()
+      return `${state} ${lsn} ${reconnects}`
+    },
     told: table => replicas.get(table)!,
     now: viewOf(cache),
     snapshot() {

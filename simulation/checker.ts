@@ -17,9 +17,16 @@ export const TOLD = 'the model and the change feed'
  * state after one of the model's commits, over all tables, and never an earlier one than before.
  */
 export class Checker implements Disposable {
-  readonly comparison = new Comparison()
+  /** Rows of the subject, by where they were read. */
+  readonly #now = new Comparison()
+  readonly #onTheWay = new Comparison()
+  readonly #keptSnapshots = new Comparison()
+  /** Rows that it has told, and those of SELECT: no reads of the subject. */
+  readonly #told = new Comparison()
+  readonly #selected = new Comparison()
   /** Looks that the subject has refused to answer. */
   refused = 0
+  #lastMoment: string | undefined
   /** The states that the subject may show next, oldest first. */
   #candidates: State[]
   readonly #kept: {
@@ -37,24 +44,34 @@ export class Checker implements Disposable {
     this.#candidates = [model.committed]
   }
 
+  /** How many rows that the subject has shown were compared with the model's. */
+  get comparisons(): number {
+    const { atBarriers, onTheWay, keptSnapshots } = this.comparisonsBy
+    return atBarriers + onTheWay + keptSnapshots
+  }
+
+  /** The same by the moment at which they were shown; and besides, rows as its change feed has told them. */
+  get comparisonsBy(): Readonly<Record<'atBarriers' | 'onTheWay' | 'keptSnapshots' | 'told', number>> {
+    return {
+      atBarriers: this.#now.comparisons,
+      onTheWay: this.#onTheWay.comparisons,
+      keptSnapshots: this.#keptSnapshots.comparisons,
+      told: this.#told.comparisons,
+    }
+  }
+
   /** To be called after each commit. */
   committed(): void {
     this.#candidates.push(this.model.committed)
   }
 
-  /** While transactions are open: the first difference to every state that could be shown, undefined if one fits, or if the subject refuses to say. */
+  /** While commits are on their way: the difference to the newest state if none fits that could be shown; undefined if one does, or if the subject refuses to say. */
   look(): Difference | undefined {
     return this.#unlessRefused(() => {
       const snapshot = this.subject.snapshot()
       try {
-        const shown = this.#candidates.findIndex(
-          state => this.comparison.difference(state, snapshot.view, 'on the way') === undefined,
-        )
-        if (shown === -1) {
-          const nearest = this.comparison.difference(this.model.committed, snapshot.view, 'on the way')
-          return { ...nearest!, where: 'on the way: a state after no commit; compared with the newest' }
-        }
-        this.#candidates = this.#candidates.slice(shown)
+        const difference = this.#onTheWayDifference(snapshot.view)
+        if (difference !== undefined) return difference
       } catch (error) {
         snapshot[Symbol.dispose]()
         throw error
@@ -62,6 +79,27 @@ export class Checker implements Disposable {
       this.#keepOrClose(snapshot, this.#candidates[0]!)
       return this.#keptDifference()
     })
+  }
+
+  /** The same, but snapshots that are kept are left alone, and nothing is looked at where it would be what was seen last. */
+  glance(): Difference | undefined {
+    const { moment } = this.subject
+    if (moment === this.#lastMoment) return undefined
+    this.#lastMoment = moment
+    return this.#unlessRefused(() => {
+      using snapshot = this.subject.snapshot()
+      return this.#onTheWayDifference(snapshot.view)
+    })
+  }
+
+  #onTheWayDifference(view: View): Difference | undefined {
+    const shown = this.#onTheWay.firstEqual(this.#candidates, view)
+    if (shown === -1) {
+      const nearest = this.#onTheWay.difference(this.model.committed, view, 'on the way')
+      return { ...nearest!, where: 'on the way: a state after no commit; compared with the newest' }
+    }
+    this.#candidates = this.#candidates.slice(shown)
+    return undefined
   }
 
   #unlessRefused(look: () => Difference | undefined): Difference | undefined {
@@ -80,10 +118,10 @@ export class Checker implements Disposable {
     this.#candidates = [state]
     const snapshot = this.subject.snapshot()
     const difference =
-      this.comparison.difference(state, selected, 'the model and SELECT') ??
-      this.comparison.difference(state, this.subject.now, 'the model and the cache') ??
-      this.comparison.difference(state, snapshot.view, 'the model and a new snapshot') ??
-      this.comparison.difference(state, this.subject.told, TOLD) ??
+      this.#selected.difference(state, selected, 'the model and SELECT') ??
+      this.#now.difference(state, this.subject.now, 'the model and the cache') ??
+      this.#now.difference(state, snapshot.view, 'the model and a new snapshot') ??
+      this.#told.difference(state, this.subject.told, TOLD) ??
       this.#absentKeys(state, snapshot.view) ??
       this.#keptDifference()
     this.#keepOrClose(snapshot, state)
@@ -108,7 +146,7 @@ export class Checker implements Disposable {
   #keptDifference(): Difference | undefined {
     for (const { snapshot, state, transactions } of this.#kept) {
       const where = `a snapshot kept since commit ${transactions}`
-      const found = this.#unlessRefused(() => this.comparison.difference(state, snapshot.view, where))
+      const found = this.#unlessRefused(() => this.#keptSnapshots.difference(state, snapshot.view, where))
       if (found !== undefined) return found
     }
     return undefined
@@ -118,7 +156,7 @@ export class Checker implements Disposable {
     for (const [table, rows] of state) {
       const keys = Array.from({ length: ABSENT_KEYS }, () => table.randomKey(this.random))
       const absent = keys.filter(key => !rows.has(keyText(table, key)))
-      const found = this.comparison.unexpected(table, absent, view, 'keys without a row')
+      const found = this.#now.unexpected(table, absent, view, 'keys without a row')
       if (found !== undefined) return found
     }
     return undefined

@@ -23,11 +23,14 @@ export interface Difference {
   readonly actual?: unknown
 }
 
-/** Compares what the model expects with what somebody shows, and counts how many rows were compared. */
+/** Each row is looked up by its key, and shown by an iteration. */
+const READS_OF_A_ROW = 2
+
+/** Compares what the model expects with what somebody shows, and counts the rows that were read and were equal. */
 export class Comparison {
   #comparisons = 0
 
-  /** How many rows, lookups and sizes were compared. */
+  /** How many rows were looked up by key, and how many shown by iteration, in views that were equal in all tables; and how many absent keys were looked up. */
   get comparisons(): number {
     return this.#comparisons
   }
@@ -35,57 +38,82 @@ export class Comparison {
   /** The first difference between `state` and `view`, over all tables and both ways; undefined if they are equal. */
   difference(state: State, view: View, where: string): Difference | undefined {
     for (const [table, rows] of state) {
-      const found = this.#tableDifference(table, rows, view(table))
-      if (found !== undefined) return { where, table: `${table.schema}.${table.name}`, ...found }
+      const found = tableDifference(table, rows, view(table))
+      if (found !== undefined) return { where, table: nameOf(table), ...found }
     }
+    this.#count(state)
     return undefined
   }
 
-  /** The first of these keys, none of which has a row in `state`, that `view` has a row for. */
+  /** The index of the first of `states` that `view` is equal to, or -1. What a table shows is read once for each of the tables' states. */
+  firstEqual(states: readonly State[], view: View): number {
+    const answers = new Map<TableState, boolean>()
+    const isShown = (table: SimulatedTable, rows: TableState): boolean => {
+      let answer = answers.get(rows)
+      if (answer === undefined) {
+        answer = tableDifference(table, rows, view(table)) === undefined
+        answers.set(rows, answer)
+      }
+      return answer
+    }
+    const found = states.findIndex(state => [...state].every(([table, rows]) => isShown(table, rows)))
+    if (found !== -1) this.#count(states[found]!)
+    return found
+  }
+
+  /** The first of these keys, none of which has a row in the model, that `view` has a row for. */
   unexpected(table: SimulatedTable, keys: readonly Row[], view: View, where: string): Difference | undefined {
     const shown = view(table)
     for (const key of keys) {
-      this.#comparisons++
       const actual = shown.get(key)
-      if (actual === undefined) continue
-      return {
-        where,
-        table: `${table.schema}.${table.name}`,
-        problem: 'a row that is not there',
-        key,
-        actual,
-      }
+      if (actual !== undefined)
+        return { where, table: nameOf(table), problem: 'a row that is not there', key, actual }
     }
+    this.#comparisons += keys.length
     return undefined
   }
 
-  #tableDifference(table: SimulatedTable, rows: TableState, shown: TableView) {
-    this.#comparisons++
-    if (shown.size !== rows.size) return { problem: 'size', expected: rows.size, actual: shown.size }
-    for (const row of rows.values()) {
-      const key = keyOf(table, row)
-      const found = this.#rowDifference(seenRowOf(table, row), shown.get(key), 'looked up by key')
-      if (found !== undefined) return { key, ...found }
-    }
-    const left = new Map(rows)
-    for (const actual of shown.rows()) {
-      const key = keyText(table, actual as Row)
-      const row = left.get(key)
-      if (row === undefined)
-        return { problem: 'iteration shows a row that is not there, or one twice', actual }
-      left.delete(key)
-      const found = this.#rowDifference(seenRowOf(table, row), actual, 'shown by iteration')
-      if (found !== undefined) return { key, ...found }
-    }
-    for (const key of left.keys()) return { problem: 'iteration leaves out a row', key }
-    return undefined
+  #count(state: State): void {
+    for (const rows of state.values()) this.#comparisons += READS_OF_A_ROW * rows.size
   }
+}
 
-  #rowDifference(expected: Record<string, unknown>, actual: unknown, how: string) {
-    this.#comparisons++
-    if (isDeepStrictEqual(expected, actual)) return undefined
-    return { problem: `a row, ${how}`, expected, actual }
+const nameOf = (table: SimulatedTable): string => `${table.schema}.${table.name}`
+
+type TableDifference = Omit<Difference, 'where' | 'table'>
+
+function tableDifference(
+  table: SimulatedTable,
+  rows: TableState,
+  shown: TableView,
+): TableDifference | undefined {
+  if (shown.size !== rows.size) return { problem: 'size', expected: rows.size, actual: shown.size }
+  for (const row of rows.values()) {
+    const key = keyOf(table, row)
+    const found = rowDifference(seenRowOf(table, row), shown.get(key), 'looked up by key')
+    if (found !== undefined) return { key, ...found }
   }
+  const left = new Map(rows)
+  for (const actual of shown.rows()) {
+    const key = keyText(table, actual as Row)
+    const row = left.get(key)
+    if (row === undefined)
+      return { problem: 'iteration shows a row that is not there, or one twice', actual }
+    left.delete(key)
+    const found = rowDifference(seenRowOf(table, row), actual, 'shown by iteration')
+    if (found !== undefined) return { key, ...found }
+  }
+  for (const key of left.keys()) return { problem: 'iteration leaves out a row', key }
+  return undefined
+}
+
+function rowDifference(
+  expected: Record<string, unknown>,
+  actual: unknown,
+  how: string,
+): TableDifference | undefined {
+  if (isDeepStrictEqual(expected, actual)) return undefined
+  return { problem: `a row, ${how}`, expected, actual }
 }
 
 const seenRows = new WeakMap<Row, Record<string, unknown>>()

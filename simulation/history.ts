@@ -21,7 +21,7 @@ export interface HistoryOptions {
 
 /**
  * A random history, decided by the seed: `steps` transactions of several writers, interleaved statement by statement,
- * with barriers where no transaction is open; the last operation is one.
+ * with barriers where no transaction is open; the last operation is one. Tables with many rows get their first ones before.
  *
  * No statement ever waits for a lock. Each key belongs to one writer, and only its owner touches it; what needs more
  * (TRUNCATE, keys of others) is done by a transaction that is alone from BEGIN to COMMIT.
@@ -36,6 +36,7 @@ export function* generateHistory(options: HistoryOptions): Generator<Operation> 
   let started = 0
   let untilBarrier = random.between(10, 50)
   let nextIsAlone = false
+  yield* firstRows(options)
 
   for (;;) {
     const finished = started === steps
@@ -70,6 +71,18 @@ export function* generateHistory(options: HistoryOptions): Generator<Operation> 
     if (faultsOnTheWay.length > 0 && random.chance(FAULT_CHANCE))
       yield { kind: 'fault', fault: random.pick(faultsOnTheWay) }
   }
+}
+
+/** So many rows an INSERT of the first ones has. */
+const FIRST_ROWS_AT_ONCE = 250
+
+function* firstRows(options: HistoryOptions): Generator<Operation, void> {
+  const crowded = options.tables.filter(table => table.crowd !== undefined)
+  if (crowded.length === 0) return
+  const author = new Author(options, 0, 'alone')
+  yield { kind: 'begin', writer: author.writer }
+  for (const table of crowded) yield* author.fill(table, table.crowd!.firstRows, FIRST_ROWS_AT_ONCE)
+  yield { kind: 'commit', writer: author.writer }
 }
 
 function* transaction(author: Author): Generator<Operation, void> {
@@ -134,7 +147,8 @@ class Author {
   }
 
   *truncate(): Generator<Operation, void> {
-    const tables = this.random.sample(this.options.tables, this.random.between(1, 2))
+    const small = this.options.tables.filter(table => table.crowd === undefined)
+    const tables = this.random.sample(small, this.random.between(1, 2))
     if (this.random.chance(0.5)) yield* this.insert(tables[0]!)
     yield { kind: 'truncate', writer: this.writer, tables }
     if (this.random.chance(0.7)) yield* this.insert(tables[0]!)
@@ -149,14 +163,22 @@ class Author {
     yield { kind: this.random.chance(0.6) ? 'rollback to' : 'release', writer, name }
   }
 
+  /** Inserts `rows` rows, `atOnce` of them with a statement. */
+  *fill(table: SimulatedTable, rows: number, atOnce: number): Generator<Operation, void> {
+    for (let left = rows; left > 0; left -= atOnce) yield* this.#insertRows(table, Math.min(left, atOnce))
+  }
+
   *insert(table: SimulatedTable): Generator<Operation, void> {
-    const keys = this.#freshKeys(table, this.random.between(1, 4))
-    const rows = keys.map(key => this.#row(table, key))
+    yield* this.#insertRows(table, this.#upTo(table, 4))
+  }
+
+  *#insertRows(table: SimulatedTable, count: number): Generator<Operation, void> {
+    const rows = this.#freshKeys(table, count).map(key => this.#row(table, key))
     if (rows.length > 0) yield { kind: 'insert', writer: this.writer, table, rows }
   }
 
   *update(table: SimulatedTable): Generator<Operation, void> {
-    const rows = this.#someRows(table, this.random.between(1, 3))
+    const rows = this.#someRows(table, this.#upTo(table, 3))
     if (rows.length === 0) return
     const columns = table.columns.filter(column => !table.key.includes(column.name))
     const set = this.#values(this.random.sample(columns, this.random.between(1, 2)))
@@ -164,7 +186,7 @@ class Author {
   }
 
   *delete(table: SimulatedTable): Generator<Operation, void> {
-    const keys = this.#someRows(table, this.random.between(1, 2)).map(row => keyOf(table, row))
+    const keys = this.#someRows(table, this.#upTo(table, 2)).map(row => keyOf(table, row))
     if (keys.length > 0) yield { kind: 'delete', writer: this.writer, table, keys }
   }
 
@@ -218,6 +240,11 @@ class Author {
     return Object.fromEntries(columns.map(column => [column.name, randomValue(column, this.random)]))
   }
 
+  /** How many rows a statement is to concern. */
+  #upTo(table: SimulatedTable, most: number): number {
+    return this.random.between(1, most * (table.crowd?.statementFactor ?? 1))
+  }
+
   #someRows(table: SimulatedTable, count: number): Row[] {
     const rows = this.options.model.rows(this.writer, table).filter(row => this.#mayTouch(table, row))
     return this.random.sample(rows, count)
@@ -226,7 +253,8 @@ class Author {
   /** Keys without a row; fewer than `count` where the table is nearly full. */
   #freshKeys(table: SimulatedTable, count: number): Row[] {
     const fresh = new Map<string, Row>()
-    for (let attempt = 0; attempt < 40 && fresh.size < count; attempt++) {
+    const attempts = 40 * (table.crowd?.statementFactor ?? 1)
+    for (let attempt = 0; attempt < attempts && fresh.size < count; attempt++) {
       const key = table.randomKey(this.random)
       if (!this.#mayTouch(table, key) || this.options.model.has(this.writer, table, key)) continue
       fresh.set(keyText(table, key), key)

@@ -1,6 +1,6 @@
 /** The command: `npm run simulate -- --help`. */
 import { randomInt } from 'node:crypto'
-import { parseArgs } from 'node:util'
+import { inspect, parseArgs } from 'node:util'
 import type { DecoderName } from '../src/decode/index.js'
 import {
   createDatabase,
@@ -12,7 +12,7 @@ import {
 import { decoderNames, notCarriedBy, oddities, type Oddity } from './decoders.js'
 import { deterministicBreaks } from './deterministic/breaks.js'
 import { printReport, type Report, sumOf, UsageError, wholeNumber } from './command-line.js'
-import { scenarios, scriptedScenarios } from './scenarios.js'
+import { type ScenarioOutcome, scenarios, scriptedScenarios } from './scenarios.js'
 import {
   readScripted,
   runAll,
@@ -135,30 +135,52 @@ async function run(command: Command): Promise<void> {
     const why = portable ? 'Not every decoder can carry these' : `${decoder} can't carry these`
     console.log(`${why}, so the history is without: ${leaveOut.join(', ')}`)
   }
-  const { settings = {} } = scenarios[scenario]!
-  await using server = await startPostgres({ ...command.server, settings })
   const startedAt = performance.now()
-  const untilMs = startedAt + minutes * 60_000
-  let seed = firstSeed
-  let sums: Report = {}
-  let failure: string | undefined
-  do {
-    if (seed !== firstSeed) console.log(`  ${JSON.stringify(sums).slice(0, LINE_MAX)}`)
-    const databaseUrl = seed === firstSeed ? server.url : await createDatabase(server)
-    const options = { databaseUrl, server, seed, steps, decoder, leaveOut, broken }
-    const outcome = await scenarios[scenario]!.run(options)
-    sums = sumOf(sums, outcome.report)
-    failure = outcome.failure
-    if (failure === undefined) seed++
-  } while (failure === undefined && performance.now() < untilMs)
-  const histories = seed - firstSeed + (failure === undefined ? 0 : 1)
+  const { sums, histories, failure } = await runSeeds(command, startedAt + minutes * 60_000)
   const report = minutes === 0 ? sums : { ...sums, seed: firstSeed, histories }
   if (failure !== undefined) {
-    const again = `--scenario ${scenario} --seed ${seed} --steps ${steps} --decoder ${decoder} --major ${major}${portable ? ' --portable' : ''}${broken === undefined ? '' : ` --break ${broken}`}`
-    console.error(`MISMATCH with seed ${seed}. ${failure}\nTo see it again: npm run simulate -- ${again}`)
+    const again = `--scenario ${scenario} --seed ${failure.seed} --steps ${steps} --decoder ${decoder} --major ${major}${portable ? ' --portable' : ''}${broken === undefined ? '' : ` --break ${broken}`}`
+    console.error(`MISMATCH with seed ${failure.seed}. ${failure.text}\nTo see it again: npm run simulate -- ${again}`)
     process.exitCode = 1
   }
   printReport(report, failure === undefined, startedAt, json)
+}
+
+/** What a scenario throws is a failure of that seed: of a statement that should have succeeded, or of something that never came. */
+const thrown = (error: unknown): ScenarioOutcome => ({ report: {}, failure: inspect(error) })
+
+interface Sums {
+  readonly sums: Report
+  readonly histories: number
+  readonly failure: { readonly seed: number; readonly text: string } | undefined
+}
+
+/** One seed after the other until the time is over or one has failed; at least one. Each lane takes the next seed when it is done with one. */
+async function runSeeds(command: Command, untilMs: number): Promise<Sums> {
+  const { scenario, seed: firstSeed, steps, decoder, leaveOut, broken, minutes } = command
+  const { run: runOne, settings = {}, lanes = 1 } = scenarios[scenario]!
+  let next = firstSeed
+  let histories = 0
+  let sums: Report = {}
+  let failure: Sums['failure']
+
+  const runLane = async (): Promise<void> => {
+    await using server = await startPostgres({ ...command.server, settings })
+    let databaseUrl = server.url
+    for (;;) {
+      const seed = next++
+      const options = { databaseUrl, server, seed, steps, decoder, leaveOut, broken }
+      const outcome = await runOne(options).catch(thrown)
+      histories++
+      sums = sumOf(sums, outcome.report)
+      if (minutes > 0) console.log(`  ${histories} histories, ${JSON.stringify(sums).slice(0, LINE_MAX)}`)
+      if (outcome.failure !== undefined) failure ??= { seed, text: outcome.failure }
+      if (failure !== undefined || performance.now() >= untilMs) return
+      databaseUrl = await createDatabase(server)
+    }
+  }
+  await Promise.all(Array.from({ length: minutes === 0 ? 1 : lanes }, runLane))
+  return { sums, histories, failure }
 }
 
 try {

@@ -45,6 +45,8 @@ export interface Scenario {
   readonly defaultSteps: number
   /** Whether it has what not every decoder can carry, unless that is left out. */
   readonly isOdd: boolean
+  /** How many of its histories run side by side with `--minutes`, each with a server of its own; without it, one. For those that mostly wait. */
+  readonly lanes?: number
   /** What the server has to be set to. */
   readonly settings?: Readonly<Record<string, string>>
   /** How many steps it has when it takes its turn with all others; without it, it has none. */
@@ -96,7 +98,8 @@ export const scenarios: Readonly<Record<string, Scenario>> = {
   faults: {
     summary: 'the same, while connections, server, slot and publication fail in all ways',
     unit: 'transactions',
-    defaultSteps: 500,
+    defaultSteps: 200,
+    lanes: 3,
     nightlySteps: 40,
     isOdd: true,
     run: runFaults,
@@ -306,9 +309,9 @@ async function runFaults(options: ScenarioOptions): Promise<ScenarioOutcome> {
     faults: { names, server },
     openSubject: subject => openCacheSubject({ ...subject, decoder, ...(slot && { slot }) }),
   })
-  const { mismatch, transactions, changes, comparisons, refused, faults, historyHash } = result
+  const { mismatch, transactions, changes, comparisons, comparisonsBy, refused, faults, historyHash } = result
   const mismatches = mismatch === undefined ? 0 : 1
-  const counts = { transactions, writes: changes, comparisons, refused, mismatches }
+  const counts = { transactions, writes: changes, comparisons, comparisonsBy, refused, mismatches }
   return {
     report: {
       seed,

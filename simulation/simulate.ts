@@ -11,7 +11,7 @@ import type { Oddity } from './decoders.js'
 import { HistoryHash, type Operation, operationText } from './operation.js'
 import { Random } from './random.js'
 import type { Subject, SubjectOptions } from './subject.js'
-import { finiteTables, type SimulatedTable, simulatedTables } from './tables.js'
+import { crowdedTable, finiteTables, type SimulatedTable, simulatedTables } from './tables.js'
 import { Writers } from './writers.js'
 
 export interface SimulationOptions {
@@ -35,7 +35,10 @@ export interface SimulationResult {
   readonly transactions: number
   /** Rows that they inserted, updated or deleted. */
   readonly changes: number
+  /** Rows that the subject has shown, each compared with the model's, which at barriers was what SELECT says; both ways of reading it count. */
   readonly comparisons: number
+  /** Of these, those at barriers, in between, and of snapshots that were kept; and rows as its change feed has told them, which `comparisons` leaves out. */
+  readonly comparisonsBy: Checker['comparisonsBy']
   /** Looks that the subject refused to answer. */
   readonly refused: number
   /** How often each fault was begun. */
@@ -63,6 +66,10 @@ const FAULTS = 2
 /** After the last fault: what was refused is answered again, and what the stream does not say has been found out. */
 const RIGHT_AGAIN_MS = 60_000
 const LOOK_AGAIN_MS = 50
+/** While memory comes right again, it may be looked at so often. */
+const GLANCE_MS = 20
+/** Of so many commits, memory is looked at after one. */
+const COMMITS_PER_GLANCE = 4
 
 /**
  * Carries a random history out in Postgres and in a model, and compares them with the subject on the way and at the
@@ -70,7 +77,8 @@ const LOOK_AGAIN_MS = 50
  */
 export async function simulate(options: SimulationOptions): Promise<SimulationResult> {
   const { databaseUrl, leaveOut = [], recordWith, openSubject } = options
-  const tables = leaveOut.includes('NaN and the infinities') ? finiteTables : simulatedTables
+  const small = leaveOut.includes('NaN and the infinities') ? finiteTables : simulatedTables
+  const tables = options.faults === undefined ? small : [...small, crowdedTable]
   const model = new Model(tables)
   await using writers = await Writers.connect(databaseUrl, WRITERS)
   await writers.createTables(tables)
@@ -138,7 +146,8 @@ async function carryOutAll(options: SimulationOptions, actors: Actors): Promise<
     seed,
     transactions: model.transactions,
     changes: model.changes,
-    comparisons: checker.comparison.comparisons,
+    comparisons: checker.comparisons,
+    comparisonsBy: checker.comparisonsBy,
     refused: checker.refused,
     faults: injector?.counts ?? {},
     historyHash: hash.digest(),
@@ -168,30 +177,33 @@ async function carryOut(operation: Operation, stage: Stage): Promise<Difference 
   if (operation.kind === 'barrier') return reachBarrier(stage)
   if (operation.kind === 'fault') {
     await injector!.begin(operation.fault)
-    return undefined
+    return glance(stage)
   }
   const before = model.transactions
   const expected = model.apply(operation)
+  const hasCommitted = model.transactions > before
   // Before Postgres is asked: the subject may show a commit before its writer hears of it.
-  if (model.transactions > before) checker.committed()
+  if (hasCommitted) checker.committed()
   const actual = await writers.apply(operation)
-  if (actual === expected) return undefined
-  return { where: 'the model and SQL', table: '', problem: 'number of rows touched', expected, actual }
+  if (actual !== expected)
+    return { where: 'the model and SQL', table: '', problem: 'number of rows touched', expected, actual }
+  return hasCommitted && model.transactions % COMMITS_PER_GLANCE === 0 ? glance(stage) : undefined
+}
+
+/** Where things go wrong, memory is looked at in between as well: that is when it shows what it should not. */
+function glance({ checker, injector }: Stage): Difference | undefined {
+  return injector === undefined || injector.isDoubtful ? undefined : checker.glance()
 }
 
 /** Nothing goes wrong any more, and everything has to agree. */
-async function reachBarrier({
-  tables,
-  writers,
-  subject,
-  checker,
-  injector,
-}: Stage): Promise<Difference | undefined> {
+async function reachBarrier(stage: Stage): Promise<Difference | undefined> {
+  const { tables, writers, subject, checker, injector } = stage
   await injector?.end()
   const selected = await writers.selectAll(tables)
   const deadline = performance.now() + RIGHT_AGAIN_MS
   for (;;) {
-    await subject.catchUp()
+    const onTheWay = await catchUp(stage)
+    if (onTheWay !== undefined) return onTheWay
     const isPatient = performance.now() < deadline
     try {
       const difference = checker.barrier(selected)
@@ -205,4 +217,20 @@ async function reachBarrier({
     }
     await sleep(LOOK_AGAIN_MS)
   }
+}
+
+/** Until the subject has caught up, it is looked at whenever it shows something else: other tables may take the place of those that were lost. */
+async function catchUp(stage: Stage): Promise<Difference | undefined> {
+  let isOver = false
+  const caughtUp = stage.subject.catchUp().finally(() => {
+    isOver = true
+  })
+  let found: Difference | undefined
+  // It ends by itself, and is waited for: its refusal is for the caller.
+  while (!isOver && found === undefined) {
+    found = glance(stage)
+    await Promise.race([caughtUp, sleep(GLANCE_MS)])
+  }
+  await caughtUp
+  return found
 }

@@ -7,6 +7,8 @@ import type { SimulatedTable } from './tables.js'
 export interface Subject extends AsyncDisposable {
   /** Resolves when everything that was committed before the call is visible, and told. */
   catchUp(): Promise<void>
+  /** Another text when another state may be shown than before, or the same one of another generation. */
+  readonly moment: string
   /** The tables as they are now; asked again for each look. */
   readonly now: View
   /** The tables as they are pieced together from what it tells of each change. */
@@ -34,9 +36,14 @@ export async function openDatabaseSubject({ databaseUrl, tables }: SubjectOption
   const client = new pg.Client({ connectionString: databaseUrl })
   await client.connect()
   let view = viewOfRows(() => [])
+  let selects = 0
   return {
     async catchUp() {
       view = await selectAll(client, tables)
+      selects++
+    },
+    get moment() {
+      return String(selects)
     },
     get now() {
       return view

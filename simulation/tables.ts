@@ -20,6 +20,13 @@ export interface SimulatedTable {
   readonly identity: 'default' | 'full'
   /** One of a small set of keys, so that keys are met again. */
   randomKey(random: Random): Row
+  /** Of a table with many rows; the others begin empty, and a statement concerns a few of their rows. */
+  readonly crowd?: {
+    /** The first transaction inserts them. No TRUNCATE takes them away. */
+    readonly firstRows: number
+    /** A statement may concern so many times as many rows as one of another table. */
+    readonly statementFactor: number
+  }
 }
 
 /** How many keys each table can ever have. */
@@ -130,6 +137,29 @@ export const finiteTables: readonly SimulatedTable[] = simulatedTables.map(table
     each.type === types.numeric ? { ...each, type: types.finiteNumeric } : each,
   ),
 }))
+
+/** How many keys the table with many rows can have. */
+const CROWD_KEYS = 2_400
+
+/**
+ * A table with many rows, most of which stay as they are: a load takes a while, and what goes wrong in the middle of one, or what
+ * is told of it, concerns all of them.
+ */
+export const crowdedTable: SimulatedTable = {
+  schema: 'public',
+  name: 'parts',
+  columns: [
+    keyColumn('id', types.int4),
+    column('name', types.text),
+    column('price', types.finiteNumeric),
+    column('made', types.timestamptz),
+    column('details', types.jsonb),
+  ],
+  key: ['id'],
+  identity: 'default',
+  randomKey: random => ({ id: random.below(CROWD_KEYS) }),
+  crowd: { firstRows: 2_000, statementFactor: 60 },
+}
 
 /** The key's columns of a row. */
 export function keyOf(table: SimulatedTable, row: Row): Row {

@@ -16,6 +16,7 @@ class Showing implements Subject {
   constructor(public state: State) {}
   catchUp = () => Promise.resolve()
   refuses = () => false
+  moment = ''
   get now(): View {
     return this.#viewOf(() => this.state)
   }

@@ -85,6 +85,9 @@ test('a cache that hides one row is found out, with the step and the row', async
 function hidingRows(subject: Subject): Subject {
   return {
     catchUp: () => subject.catchUp(),
+    get moment() {
+      return subject.moment
+    },
     now: table => {
       const view = subject.now(table)
       return { ...view, rows: () => [...view.rows()].slice(1) }
