@@ -97,8 +97,7 @@ function tableDifference(
   for (const actual of shown.rows()) {
     const key = keyText(table, actual as Row)
     const row = left.get(key)
-    if (row === undefined)
-      return { problem: 'iteration shows a row that is not there, or one twice', actual }
+    if (row === undefined) return { problem: 'iteration shows a row that is not there, or one twice', actual }
     left.delete(key)
     const found = rowDifference(seenRowOf(table, row), actual, 'shown by iteration')
     if (found !== undefined) return { key, ...found }

@@ -140,7 +140,9 @@ async function run(command: Command): Promise<void> {
   const report = minutes === 0 ? sums : { ...sums, seed: firstSeed, histories }
   if (failure !== undefined) {
     const again = `--scenario ${scenario} --seed ${failure.seed} --steps ${steps} --decoder ${decoder} --major ${major}${portable ? ' --portable' : ''}${broken === undefined ? '' : ` --break ${broken}`}`
-    console.error(`MISMATCH with seed ${failure.seed}. ${failure.text}\nTo see it again: npm run simulate -- ${again}`)
+    console.error(
+      `MISMATCH with seed ${failure.seed}. ${failure.text}\nTo see it again: npm run simulate -- ${again}`,
+    )
     process.exitCode = 1
   }
   printReport(report, failure === undefined, startedAt, json)

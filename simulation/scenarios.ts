@@ -309,9 +309,18 @@ async function runFaults(options: ScenarioOptions): Promise<ScenarioOutcome> {
     faults: { names, server },
     openSubject: subject => openCacheSubject({ ...subject, decoder, ...(slot && { slot }) }),
   })
-  const { mismatch, transactions, changes, comparisons, comparisonsBy, refused, faults, historyHash } = result
+  const { mismatch, transactions, changes, comparisons, comparisonsBy, refused, feedBehind } = result
+  const { faults, historyHash } = result
   const mismatches = mismatch === undefined ? 0 : 1
-  const counts = { transactions, writes: changes, comparisons, comparisonsBy, refused, mismatches }
+  const counts = {
+    transactions,
+    writes: changes,
+    comparisons,
+    comparisonsBy,
+    refused,
+    feedBehind,
+    mismatches,
+  }
   return {
     report: {
       seed,

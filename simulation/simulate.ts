@@ -41,6 +41,8 @@ export interface SimulationResult {
   readonly comparisonsBy: Checker['comparisonsBy']
   /** Looks that the subject refused to answer. */
   readonly refused: number
+  /** How often the change feed was behind what was shown when a barrier was reached, and for how long, all together. */
+  readonly feedBehind: Readonly<FeedBehind>
   /** How often each fault was begun. */
   readonly faults: Readonly<Partial<Record<FaultName, number>>>
   /** SHA-256 of the history up to its end or the mismatch. */
@@ -65,6 +67,8 @@ const CHECKS = 1
 const FAULTS = 2
 /** After the last fault: what was refused is answered again, and what the stream does not say has been found out. */
 const RIGHT_AGAIN_MS = 60_000
+/** What a load has made different is told once both generations have been compared, some turns after the new one is shown. */
+const TOLD_MS = 10_000
 const LOOK_AGAIN_MS = 50
 /** While memory comes right again, it may be looked at so often. */
 const GLANCE_MS = 20
@@ -109,7 +113,7 @@ async function carryOutAll(options: SimulationOptions, actors: Actors): Promise<
   const random = new Random(seed)
   const hash = new HistoryHash()
   using checker = new Checker(model, subject, random.fork(CHECKS))
-  const stage: Stage = { ...actors, checker }
+  const stage: Stage = { ...actors, checker, feedBehind: { times: 0, ms: 0 } }
   const history = {
     random,
     tables,
@@ -149,6 +153,7 @@ async function carryOutAll(options: SimulationOptions, actors: Actors): Promise<
     comparisons: checker.comparisons,
     comparisonsBy: checker.comparisonsBy,
     refused: checker.refused,
+    feedBehind: stage.feedBehind,
     faults: injector?.counts ?? {},
     historyHash: hash.digest(),
     changesHash: recorded?.hash,
@@ -168,6 +173,12 @@ interface Actors {
 
 interface Stage extends Actors {
   readonly checker: Checker
+  readonly feedBehind: FeedBehind
+}
+
+interface FeedBehind {
+  times: number
+  ms: number
 }
 
 async function carryOut(operation: Operation, stage: Stage): Promise<Difference | undefined> {
@@ -197,23 +208,32 @@ function glance({ checker, injector }: Stage): Difference | undefined {
 
 /** Nothing goes wrong any more, and everything has to agree. */
 async function reachBarrier(stage: Stage): Promise<Difference | undefined> {
-  const { tables, writers, subject, checker, injector } = stage
+  const { tables, writers, subject, checker, injector, feedBehind } = stage
   await injector?.end()
   const selected = await writers.selectAll(tables)
   const deadline = performance.now() + RIGHT_AGAIN_MS
+  let behindSince: number | undefined
   for (;;) {
     const onTheWay = await catchUp(stage)
     if (onTheWay !== undefined) return onTheWay
-    const isPatient = performance.now() < deadline
+    const now = performance.now()
     try {
       const difference = checker.barrier(selected)
-      if (difference === undefined) injector?.settled()
-      // What a load has made different is told as soon as it has been looked for, which takes a few turns.
-      const isBeingTold = injector !== undefined && difference?.where === TOLD
-      if (difference === undefined || !isPatient || (injector?.isDoubtful !== true && !isBeingTold))
-        return difference
+      if (difference === undefined) {
+        injector?.settled()
+        if (behindSince !== undefined) feedBehind.ms += Math.round(now - behindSince)
+        return undefined
+      }
+      if (injector === undefined) return difference
+      if (difference.where === TOLD && behindSince === undefined) {
+        behindSince = now
+        feedBehind.times++
+      }
+      const isBeingTold = difference.where === TOLD && now < behindSince! + TOLD_MS
+      const isBeingFoundOut = injector.isDoubtful && now < deadline
+      if (!isBeingTold && !isBeingFoundOut) return difference
     } catch (error) {
-      if (!isPatient || !subject.refuses(error)) throw error
+      if (now >= deadline || !subject.refuses(error)) throw error
     }
     await sleep(LOOK_AGAIN_MS)
   }

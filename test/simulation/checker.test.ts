@@ -152,3 +152,42 @@ describe('on the way', () => {
     })
   })
 })
+
+describe('at a glance', () => {
+  test('what was seen last is not looked at again, and half of a commit is seen', () => {
+    const { subject, states, checker } = scene()
+    subject.state = states[1]!
+    expect(checker.glance()).toBeUndefined()
+    subject.state = new Map([...states[1]!, [tags, states[2]!.get(tags)!]])
+    expect(checker.glance()).toBeUndefined()
+    subject.moment = 'another one'
+    expect(checker.glance()).toMatchObject({ where: expect.stringContaining('after no commit') as unknown })
+  })
+
+  test('a state that goes back is seen', () => {
+    const { subject, states, checker } = scene()
+    subject.state = states[2]!
+    expect(checker.glance()).toBeUndefined()
+    subject.state = states[1]!
+    subject.moment = 'another one'
+    expect(checker.glance()).toMatchObject({ where: expect.stringContaining('after no commit') as unknown })
+  })
+})
+
+test('what counts is rows of the subject that were equal: found by key and by iteration, in every way of reading', () => {
+  const { subject, states, checker } = scene()
+  subject.state = states[2]!
+  checker.look()
+  // Three items and one tag, each read twice. The states before were tried too, and are not counted; nor is what SELECT says.
+  expect(checker.comparisonsBy).toMatchObject({ onTheWay: 8, atBarriers: 0, told: 0 })
+  expect(checker.barrier(subject.now)).toBeUndefined()
+  const { atBarriers, onTheWay, keptSnapshots, told } = checker.comparisonsBy
+  // Now and in a new snapshot; and lookups of keys that have no row.
+  expect(atBarriers).toBeGreaterThan(16 + 25)
+  expect(told).toBe(8)
+  expect(checker.comparisons).toBe(atBarriers + onTheWay + keptSnapshots)
+  const before = checker.comparisons
+  subject.state = states[1]!
+  expect(checker.look()).toBeDefined()
+  expect(checker.comparisons).toBe(before)
+})

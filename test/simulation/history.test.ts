@@ -3,15 +3,15 @@ import { generateHistory } from '../../simulation/history.js'
 import { Model } from '../../simulation/model.js'
 import { HistoryHash, type Operation, operationText } from '../../simulation/operation.js'
 import { Random } from '../../simulation/random.js'
-import { simulatedTables } from '../../simulation/tables.js'
+import { crowdedTable, simulatedTables } from '../../simulation/tables.js'
 
-function historyOf(seed: number, steps: number) {
-  const model = new Model(simulatedTables)
+function historyOf(seed: number, steps: number, tables = simulatedTables) {
+  const model = new Model(tables)
   const hash = new HistoryHash()
   const operations: Operation[] = []
   const options = {
     random: new Random(seed),
-    tables: simulatedTables,
+    tables,
     writers: 4,
     steps,
     model,
@@ -108,6 +108,23 @@ describe('a history', () => {
     expect(beside.length).toBeGreaterThan(20)
     expect(operations.some(operation => operationText(operation).length > 8000)).toBe(true)
   })
+})
+
+test('a table with many rows has them from the first transaction on, and keeps most of them, though statements change many at once', () => {
+  const { operations, model } = historyOf(1, 100, [...simulatedTables, crowdedTable])
+  const [begin, ...others] = operations
+  const commit = others.findIndex(({ kind }) => kind === 'commit')
+  const first = others.slice(0, commit)
+  expect(begin).toEqual({ kind: 'begin', writer: 0 })
+  const rows = first.map(operation => (operation.kind === 'insert' ? operation.rows.length : 0))
+  expect(rows.reduce((sum, count) => sum + count)).toBe(crowdedTable.crowd!.firstRows)
+  const of = (operation: Operation) => 'table' in operation && operation.table === crowdedTable
+  const changed = others
+    .slice(commit)
+    .filter(of)
+    .map(operation => operation.kind === 'update' && operation.keys.length)
+  expect(Math.max(...changed.map(Number))).toBeGreaterThan(60)
+  expect(model.committed.get(crowdedTable)!.size).toBeGreaterThan(crowdedTable.crowd!.firstRows / 2)
 })
 
 test('random numbers are those of sfc32 for the seed, on every machine', () => {
