@@ -1,4 +1,4 @@
-import { setTimeout as sleep } from 'node:timers/promises'
+import { setImmediate as nextTurn, setTimeout as sleep } from 'node:timers/promises'
 import type { DecoderName } from '../src/decode/index.js'
 import { ChangeRecorder } from './change-recorder.js'
 import { Checker, TOLD } from './checker.js'
@@ -232,10 +232,11 @@ async function reachBarrier(stage: Stage): Promise<Difference | undefined> {
       const isBeingTold = difference.where === TOLD && now < behindSince! + TOLD_MS
       const isBeingFoundOut = injector.isDoubtful && now < deadline
       if (!isBeingTold && !isBeingFoundOut) return difference
+      await (isBeingTold ? nextTurn() : sleep(LOOK_AGAIN_MS))
     } catch (error) {
       if (now >= deadline || !subject.refuses(error)) throw error
+      await sleep(LOOK_AGAIN_MS)
     }
-    await sleep(LOOK_AGAIN_MS)
   }
 }
 

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest'
-import { runQueries } from '../../simulation/queries.js'
+import { runQueries } from '../../simulation/queries/run.js'
 import { seed } from '../support/seed.js'
 import { testDatabase } from '../support/servers.js'
 import { shows } from '../support/shows.js'

@@ -9,6 +9,9 @@ import { createDatabase, serverFor, startPostgres } from '../support/postgres.js
 import { testDatabase } from '../support/servers.js'
 
 const STEPS = 200
+/** Each fault has its wait, so these take long where others use the machine too. */
+const STEPS_WITH_FAULTS = 80
+const WITH_FAULTS_MS = 300_000
 vi.setConfig({ testTimeout: 120_000 })
 const openCache = (options: SubjectOptions): Promise<Subject> =>
   openCacheSubject({ ...options, decoder: 'pgoutput' })
@@ -54,7 +57,7 @@ test('they agree though connections, server, slot and publication fail now and t
   await using server = await startPostgres()
   const { mismatch, faults } = await simulate({
     seed: 5,
-    steps: STEPS,
+    steps: STEPS_WITH_FAULTS,
     databaseUrl: await createDatabase(server),
     // It takes as long to be noticed as a dead peer does.
     faults: { names: faultNames.filter(name => name !== 'the network swallows everything'), server },
@@ -62,7 +65,7 @@ test('they agree though connections, server, slot and publication fail now and t
   })
   expect(mismatch).toBeUndefined()
   expect(Object.values(faults).filter(count => count > 0).length).toBeGreaterThan(5)
-})
+}, WITH_FAULTS_MS)
 
 test('the same seed gives the same history, whatever is put to the test', async () => {
   const one = await simulateOn(18, 4)

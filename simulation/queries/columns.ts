@@ -1,5 +1,5 @@
-import type { AnyWhere } from '../src/index.js'
-import type { Random } from './random.js'
+import type { AnyWhere } from '../../src/index.js'
+import type { Random } from '../random.js'
 
 /** A column type as the query scenario uses it: a few values that meet often, oddities among them. */
 export interface QueryColumnType {
