@@ -53,19 +53,23 @@ test('every decoder says the same standard changes, over a history with nothing 
   expect(hashes).toEqual(new Map(decoderNames.map(decoder => [decoder, hashes.get('pgoutput')])))
 })
 
-test('they agree though connections, server, slot and publication fail now and then', async () => {
-  await using server = await startPostgres()
-  const { mismatch, faults } = await simulate({
-    seed: 5,
-    steps: STEPS_WITH_FAULTS,
-    databaseUrl: await createDatabase(server),
-    // It takes as long to be noticed as a dead peer does.
-    faults: { names: faultNames.filter(name => name !== 'the network swallows everything'), server },
-    openSubject: openCache,
-  })
-  expect(mismatch).toBeUndefined()
-  expect(Object.values(faults).filter(count => count > 0).length).toBeGreaterThan(5)
-}, WITH_FAULTS_MS)
+test(
+  'they agree though connections, server, slot and publication fail now and then',
+  async () => {
+    await using server = await startPostgres()
+    const { mismatch, faults } = await simulate({
+      seed: 5,
+      steps: STEPS_WITH_FAULTS,
+      databaseUrl: await createDatabase(server),
+      // It takes as long to be noticed as a dead peer does.
+      faults: { names: faultNames.filter(name => name !== 'the network swallows everything'), server },
+      openSubject: openCache,
+    })
+    expect(mismatch).toBeUndefined()
+    expect(Object.values(faults).filter(count => count > 0).length).toBeGreaterThan(5)
+  },
+  WITH_FAULTS_MS,
+)
 
 test('the same seed gives the same history, whatever is put to the test', async () => {
   const one = await simulateOn(18, 4)
