@@ -178,10 +178,15 @@ export class Candidates {
   /** The rows of one hash. */
   #equal(plan: IndexPlan, entries: HashEntries, range: KeyRange, at: number, visit: Visit): boolean {
     this.#fitKeys(1)
-    const count = entries.few(range.low[0]!, this.batch)
-    return count < 0
-      ? this.#range(plan, range, at, visit)
-      : this.#rows(plan.index.stored.key, count, at, this.#table.isSettledAt(at), visit)
+    const settled = this.#table.isSettledAt(at)
+    const hash = range.low[0]!
+    const { key } = plan.index.stored
+    if (settled && entries.hasHeads) {
+      const count = entries.fewHeads(hash, this.batch, this.#records)
+      return count < 0 ? this.#range(plan, range, at, visit) : this.#visitRecords(key, count, true, visit)
+    }
+    const count = entries.few(hash, this.batch)
+    return count < 0 ? this.#range(plan, range, at, visit) : this.#rows(key, count, at, settled, visit)
   }
 
   #range({ index: { stored }, walk }: IndexPlan, range: KeyRange, at: number, visit: Visit): boolean {
@@ -198,9 +203,14 @@ export class Candidates {
 
   /** Visits the rows of the entries in `batch`. `settled`: there are no old versions, so every entry is its row's own. */
   #rows(key: IndexKey, count: number, at: number, settled: boolean, visit: Visit): boolean {
+    this.#table.recordsOf(this.batch.rows, count, at, this.#records)
+    return this.#visitRecords(key, count, settled, visit)
+  }
+
+  /** As `#rows`, of which the records are known. */
+  #visitRecords(key: IndexKey, count: number, settled: boolean, visit: Visit): boolean {
     const records = this.#records
     const { rows } = this.batch
-    this.#table.recordsOf(rows, count, at, records)
     for (let i = 0; i < count; i++) {
       const record = records[i]!
       if (record === NONE) continue

@@ -131,7 +131,11 @@ export class Finder {
 
   /** What an index on these columns is made of, as far as their values can be compared here. Rows that are written from now on enter it. */
   beginIndex(columns: readonly number[]): readonly TableIndex[] {
-    return addIndexes(columns, this.types, this.#table.indexes)
+    // Readers of a bounded table may see older versions at any time.
+    const isUnique =
+      this.coverage === null &&
+      this.#mapping.uniqueKeys.some(unique => unique.every(column => columns.includes(column)))
+    return addIndexes(columns, this.types, this.#table.indexes, isUnique)
   }
 
   /** Queries may use these indexes from now on, each on the same columns. All rows that any reader sees are in them. */
@@ -274,7 +278,7 @@ export class Finder {
     const { projection } = prepared
     if (projection !== null) return projection.row(view, this.#table.isAscii(record))
     return this.#hand(
-      this.#mayKeep(prepared) ? this.#table.rowShown(record, view) : this.#table.decode(record),
+      this.#mayKeep(prepared) ? this.#table.rowShown(record, view, at) : this.#table.decode(record),
     )
   }
 

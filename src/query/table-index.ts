@@ -25,11 +25,13 @@ export interface TableIndex {
 /**
  * The indexes that a declared one becomes. An ordered one, if its columns have an order that is known here; a hash, where numbers would not tell
  * its values well apart (texts, uuids), or there is no order. None if its values can't be compared here: PostgreSQL is asked then in any case.
+ * `isUnique`: two rows have the same values in these columns next to never.
  */
 export function addIndexes(
   columns: readonly number[],
   types: ColumnTypes,
   indexes: TableIndexes,
+  isUnique: boolean,
 ): readonly TableIndex[] {
   if (!columns.every(column => types.isComparable(column))) return []
   const ofColumns = columns.map(column => types.of(column))
@@ -38,7 +40,7 @@ export function addIndexes(
   const isText = ofColumns.some(({ like, name }) => like || name === 'citext')
   const made: TableIndex[] = []
   if (isNumber || (isOrdered && isText)) made.push(orderedIndex(columns, ofColumns, indexes))
-  if (!isNumber) made.push(hashIndex(columns, ofColumns, indexes))
+  if (!isNumber) made.push(hashIndex(columns, ofColumns, indexes, isUnique))
   return made
 }
 
@@ -51,6 +53,7 @@ function orderedIndex(
   const offsets = encodings.reduce<number[]>((sums, { width }) => [...sums, sums.at(-1)! + width], [0])
   const key: IndexKey = {
     isHash: false,
+    isUnique: false,
     columns,
     width: offsets.at(-1)!,
     write(view, into) {
@@ -72,9 +75,11 @@ function hashIndex(
   columns: readonly number[],
   types: readonly ValueType[],
   indexes: TableIndexes,
+  isUnique: boolean,
 ): TableIndex {
   const key: IndexKey = {
     isHash: true,
+    isUnique,
     columns,
     width: 1,
     write({ kinds, bytes, starts, ends }: TupleView, into, seed) {

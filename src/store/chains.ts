@@ -203,8 +203,10 @@ export class Chains {
     const copy = this.slab.copy(record)
     const row = this.slab.rowId(record)
     const head = this.rows.head(row)
-    if (head === record) this.#setHead(row, copy)
-    else {
+    if (head === record) {
+      this.#setHead(row, copy)
+      this.indexes.moved(row, copy)
+    } else {
       let newer = head
       while (this.slab.older(newer) !== record) newer = this.slab.older(newer)
       this.slab.setOlder(newer, copy)

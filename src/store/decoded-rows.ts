@@ -74,16 +74,21 @@ export class DecodedRows {
     return this.#isKeptOrToBe(record, row) ? this.#foundKept(record) : this.decode(record)
   }
 
-  /** As `found`, of a record that `view` shows. */
-  shown(record: Address, view: TupleView): object {
+  /** As `found`, of a record that `view` shows. `isNewest`: it is known to be the newest version of its row; else that is looked up. */
+  shown(record: Address, view: TupleView, isNewest: boolean): object {
     const { slab } = this.#chains
-    if (this.#isKeptOrToBe(record, slab.rowId(record))) return this.#foundKept(record)
+    const row = slab.rowId(record)
+    if (isNewest ? this.#isNewestKeptOrToBe(record, row) : this.#isKeptOrToBe(record, row))
+      return this.#foundKept(record)
     return this.#layout.decode(view, slab.has(record, ASCII))
   }
 
   #isKeptOrToBe(record: Address, row: RowId): boolean {
-    const { slab, rows } = this.#chains
-    return rows.head(row) === record && (slab.has(record, DECODED) || this.#deservesPlace(row))
+    return this.#chains.rows.head(row) === record && this.#isNewestKeptOrToBe(record, row)
+  }
+
+  #isNewestKeptOrToBe(record: Address, row: RowId): boolean {
+    return this.#chains.slab.has(record, DECODED) || this.#deservesPlace(row)
   }
 
   /** Where there is no room left, only some of the rows that could be are kept: to drive out one of them for another costs more than it saves. */

@@ -116,9 +116,9 @@ export abstract class TableRows {
     return this.decodedRows.found(record, row)
   }
 
-  /** As `rowOf`, of a record that `view` shows. */
-  rowShown(record: Address, view: TupleView): object {
-    return this.decodedRows.shown(record, view)
+  /** As `rowOf`, of a record that `view` shows, and that a reader of state `at` sees. */
+  rowShown(record: Address, view: TupleView, at: CommitSeq): object {
+    return this.decodedRows.shown(record, view, this.isSettledAt(at))
   }
 
   /**

@@ -9,6 +9,7 @@ import type { Snapshot } from '../../src/store/snapshot.js'
 import { Store } from '../../src/store/store.js'
 import type { TableStore } from '../../src/store/table.js'
 import { textAt, type TupleValue, tupleOf } from '../support/tuple.js'
+import { expectHeads, uniqueKey } from './unique-heads.js'
 
 type Row = readonly TupleValue[]
 
@@ -101,6 +102,7 @@ describe('Store', () => {
     fc.assert(
       fc.property(fc.array(step, { maxLength: 80 }), steps => {
         const { store, table, order } = open()
+        const index = table.indexes.add(uniqueKey(2))
         let model = new Map<string, Row>()
         let lsn = 0n
         const pins: { snapshot: Snapshot; model: Map<string, Row> }[] = []
@@ -128,6 +130,7 @@ describe('Store', () => {
           expect(scan(table, store.visible)).toEqual(model)
           for (const a of ['0', '1', '2']) for (const b of ['0', '1', '2']) expectRow(`${b}\0${a}`)
           expect(table.sizeAt(store.visible)).toBe(model.size)
+          expectHeads(store, table, index)
           for (const pin of pins) {
             expect(scan(table, pin.snapshot.seq)).toEqual(pin.model)
             expect(table.sizeAt(pin.snapshot.seq)).toBe(pin.model.size)
@@ -136,6 +139,7 @@ describe('Store', () => {
         for (const pin of pins) pin.snapshot.release()
         for (let turns = 0; store.maintain(50); turns++) expect(turns).toBeLessThan(1000)
         expect(scan(table, store.visible)).toEqual(model)
+        expect(expectHeads(store, table, index)).toBe(true)
       }),
       { numRuns: 200 },
     )
@@ -163,6 +167,8 @@ describe('Store', () => {
 
   test('moves records out of sparse pages under readers of old and new versions', () => {
     const { store, table, order } = open()
+    const index = table.indexes.add(uniqueKey(0))
+    let settled = 0
     let model = new Map<string, Row>()
     let state = 1
     const random = (below: number): number => {
@@ -194,7 +200,9 @@ describe('Store', () => {
       while (store.maintain(500));
       expect(scan(table, store.visible)).toEqual(model)
       for (const pin of pins) expect(scan(table, pin.snapshot.seq)).toEqual(pin.model)
+      if (expectHeads(store, table, index)) settled++
     }
+    expect(settled).toBeGreaterThan(0)
   })
 
   test('takes the unchanged TOAST value from the row in memory, also when the key changes', () => {

@@ -1,4 +1,4 @@
-import type { RowId } from '../address.js'
+import type { Address, RowId } from '../address.js'
 import { HashIndex, homeSlot } from '../hash-index.js'
 import type { MemoryAccount } from '../memory.js'
 import { type Batch, Place, SortedEntries } from './sorted-entries.js'
@@ -11,20 +11,24 @@ const MANY_ROWS: RowId = 2 ** 32 - 2
 /**
  * Pairs of a hash and a row id, each pair once: found by one probe into an open-addressing table, 8 bytes a slot. The rows of a hash that many
  * have (a value that most rows share) are in sorted leaves instead, where adding and removing one is as fast however many there are.
+ *
+ * With heads (12 bytes a slot) an entry of the table has the newest version of its row, too: as far as its owner says when that changes.
  */
 export class HashEntries {
   /** Numbers in a key. */
   readonly width = 1
   /** The entries of the hashes that many rows have. */
   readonly many: SortedEntries
+  readonly hasHeads: boolean
   readonly #few: HashIndex
   readonly #place = new Place()
   readonly #until = new Place()
   #fewSize = 0
 
-  constructor(memory: MemoryAccount) {
+  constructor(memory: MemoryAccount, withHeads: boolean) {
     this.many = new SortedEntries(1, memory)
-    this.#few = new HashIndex(memory, false)
+    this.hasHeads = withHeads
+    this.#few = new HashIndex(memory, withHeads)
   }
 
   get size(): number {
@@ -32,7 +36,7 @@ export class HashEntries {
   }
 
   /** Adds the entry, if it is not there. @throws {MemoryLimitError} */
-  add(key: Float64Array, row: RowId): void {
+  add(key: Float64Array, row: RowId, head: Address): void {
     const hash = key[0]!
     const few = this.#few
     let count = 0
@@ -51,7 +55,7 @@ export class HashEntries {
       this.many.add(key, row)
       return
     }
-    few.insert(hash, row)
+    few.insert(hash, row, head)
     this.#fewSize++
   }
 
@@ -102,6 +106,16 @@ export class HashEntries {
     }
   }
 
+  /** The row of this entry, if it is there, has another newest version. */
+  setHead(key: Float64Array, row: RowId, head: Address): void {
+    const few = this.#few
+    for (let found = this.#first(key[0]!); found >= 0; found = few.next(key[0]!, few.foundSlot + 1)) {
+      if (found !== row) continue
+      few.setFoundHead(head)
+      return
+    }
+  }
+
   #areThereMany(key: Float64Array): boolean {
     this.many.seek(key, 1, false, this.#place)
     this.many.seekFrom(this.#place, key, 1, true, this.#until)
@@ -119,6 +133,19 @@ export class HashEntries {
       if (row === MANY_ROWS) return -1
       rows[count] = row
       keys[count++] = hash
+    }
+    return count
+  }
+
+  /** As `few`, where entries have heads, which are left in `heads`. Hot: once a query. */
+  fewHeads(hash: number, { rows, keys }: Batch, heads: Uint32Array): number {
+    const few = this.#few
+    let count = 0
+    for (let row = this.#first(hash); row >= 0; row = few.next(hash, few.foundSlot + 1)) {
+      if (row === MANY_ROWS) return -1
+      rows[count] = row
+      keys[count] = hash
+      heads[count++] = few.foundHead
     }
     return count
   }

@@ -1,5 +1,5 @@
 import type { TupleView } from '../../change/change.js'
-import type { RowId } from '../address.js'
+import type { Address, RowId } from '../address.js'
 import type { MemoryAccount } from '../memory.js'
 import { HashEntries } from './hash-entries.js'
 import { Batch, Place, SortedEntries } from './sorted-entries.js'
@@ -8,6 +8,8 @@ import { Batch, Place, SortedEntries } from './sorted-entries.js'
 export interface IndexKey {
   /** Whether it is one number that says nothing of the values' order: a hash of 32 bits. */
   readonly isHash: boolean
+  /** Whether mostly one row has a value: then its newest version stands in the entry of a hash, where a look-up finds it without the row's own entry. */
+  readonly isUnique: boolean
   /** Positions of the indexed columns, in the index's order. */
   readonly columns: readonly number[]
   /** Numbers in a key. */
@@ -17,8 +19,8 @@ export interface IndexKey {
 }
 
 /** What an entry takes at most, in the long run: tables of hashes and leaves whose keys come in no order are half full, or fuller. */
-export function entryBytes({ isHash, width }: IndexKey): number {
-  return (isHash ? 8 : width * 8 + 4) * 2
+export function entryBytes({ isHash, isUnique, width }: IndexKey): number {
+  return (isHash ? (isUnique ? 12 : 8) : width * 8 + 4) * 2
 }
 
 /** Entries that are read at one time. */
@@ -34,7 +36,7 @@ export class StoredIndex {
 
   constructor(key: IndexKey, memory: MemoryAccount) {
     this.key = key
-    this.hashed = key.isHash ? new HashEntries(memory) : null
+    this.hashed = key.isHash ? new HashEntries(memory, key.isUnique) : null
     this.sorted = this.hashed?.many ?? new SortedEntries(key.width, memory)
   }
 
@@ -43,10 +45,20 @@ export class StoredIndex {
     return (this.hashed ?? this.sorted).size
   }
 
-  /** Adds the entry, if it is not there. @throws {MemoryLimitError} */
-  add(key: Float64Array, row: RowId): void {
+  /** Whether an entry has the newest version of its row. */
+  get hasHeads(): boolean {
+    return this.hashed !== null && this.hashed.hasHeads
+  }
+
+  /** Adds the entry, if it is not there; `head` is the newest version of the row. @throws {MemoryLimitError} */
+  add(key: Float64Array, row: RowId, head: Address): void {
     if (this.hashed === null) this.sorted.add(key, row)
-    else this.hashed.add(key, row)
+    else this.hashed.add(key, row, head)
+  }
+
+  /** The row of this entry, if it is there, has another newest version. */
+  setHead(key: Float64Array, row: RowId, head: Address): void {
+    this.hashed?.setHead(key, row, head)
   }
 
   /** Removes the entry, if it is there. */

@@ -9,6 +9,9 @@ import { entryBytes, type IndexKey, StoredIndex } from './stored-index.js'
 /**
  * A table's indexes. An entry (value, row) is there exactly as long as some version of the row, published or not, pinned or the newest, has
  * that value; so a reader of any state finds its rows, and has to look whether the version that it sees has the value still.
+ *
+ * Where entries have heads (of unique keys), the head is the row's newest version as soon as the row has no other one: it is set when the last older
+ * version goes, not with each write. So it is to be relied on only in a table that has no older versions.
  */
 export class TableIndexes {
   readonly list: StoredIndex[] = []
@@ -56,11 +59,11 @@ export class TableIndexes {
       const { key } = index
       if (!isNew && this.#hasSameValues(key)) continue
       key.write(this.#view, this.#key, this.#seed)
-      index.add(this.#key, row)
+      index.add(this.#key, row, record)
     }
   }
 
-  /** The record is no version of its row any more, and about to be freed. */
+  /** The record is no version of its row any more, and about to be freed; the row has its newest version already. */
   unlinked(record: Address): void {
     if (this.list.length === 0 || this.#slab.has(record, TOMBSTONE)) return
     const row = this.#slab.rowId(record)
@@ -70,6 +73,20 @@ export class TableIndexes {
       const { key } = index
       key.write(this.#view, this.#key, this.#seed)
       if (!this.#someVersionHas(key, head)) index.remove(this.#key, row)
+      else if (index.hasHeads) index.setHead(this.#key, row, head)
+    }
+  }
+
+  /** The newest version of the row lies elsewhere now. */
+  moved(row: RowId, head: Address): void {
+    if (this.#slab.has(head, TOMBSTONE)) return
+    let isShown = false
+    for (const index of this.list) {
+      if (!index.hasHeads) continue
+      if (!isShown) this.#show(head, this.#view)
+      isShown = true
+      index.key.write(this.#view, this.#key, this.#seed)
+      index.setHead(this.#key, row, head)
     }
   }
 
@@ -92,11 +109,12 @@ export class TableIndexes {
    * @throws {MemoryLimitError}
    */
   enter(index: StoredIndex, row: RowId): void {
-    for (let record = this.#rows.head(row); record !== NONE; record = this.#slab.older(record)) {
+    const head = this.#rows.head(row)
+    for (let record = head; record !== NONE; record = this.#slab.older(record)) {
       if (this.#slab.has(record, TOMBSTONE)) continue
       this.#show(record, this.#view)
       index.key.write(this.#view, this.#key, this.#seed)
-      index.add(this.#key, row)
+      index.add(this.#key, row, head)
     }
   }
 
