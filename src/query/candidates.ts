@@ -33,7 +33,8 @@ export class Candidates {
   readonly #keyBuffer = new KeyBuffer()
   readonly #place = new Place()
   readonly #until = new Place()
-  readonly #records = new Uint32Array(BATCH_MAX)
+  /** Those of the entries in `batch`. */
+  readonly records = new Uint32Array(BATCH_MAX)
   #batches: Batch[] = []
   #ownKey = new Float64Array(1)
   /** The rows that were visited already, while several ways are gone of which each may find the same row; else null. */
@@ -177,16 +178,32 @@ export class Candidates {
 
   /** The rows of one hash. */
   #equal(plan: IndexPlan, entries: HashEntries, range: KeyRange, at: number, visit: Visit): boolean {
-    this.#fitKeys(1)
-    const settled = this.#table.isSettledAt(at)
-    const hash = range.low[0]!
     const { key } = plan.index.stored
-    if (settled && entries.hasHeads) {
-      const count = entries.fewHeads(hash, this.batch, this.#records)
-      return count < 0 ? this.#range(plan, range, at, visit) : this.#visitRecords(key, count, true, visit)
-    }
-    const count = entries.few(hash, this.batch)
-    return count < 0 ? this.#range(plan, range, at, visit) : this.#rows(key, count, at, settled, visit)
+    const heads = this.#headsIn(entries, range, at)
+    if (heads >= 0) return this.#visitRecords(key, heads, true, visit)
+    this.#fitKeys(1)
+    const count = entries.few(range.low[0]!, this.batch)
+    return count < 0
+      ? this.#range(plan, range, at, visit)
+      : this.#rows(key, count, at, this.#table.isSettledAt(at), visit)
+  }
+
+  /** Leaves the records of the rows of one hash in `records`, and returns how many. -1 if they do not stand in the entries, or there are other versions. */
+  #headsIn(entries: HashEntries, range: KeyRange, at: number): number {
+    if (!entries.hasHeads || !this.#table.isSettledAt(at)) return -1
+    this.#fitKeys(1)
+    return entries.fewHeads(range.low[0]!, this.batch, this.records)
+  }
+
+  /**
+   * For a plan that looks up one value of a unique key: leaves the records that may have it in `records`, and returns how many. -1 for other plans, and if
+   * rows have to be visited to know. Hot: once per look-up.
+   */
+  headsOf(plan: Plan, at: number): number {
+    if (plan.kind !== 'index') return -1
+    const { list } = plan.ranges
+    const { hashed } = plan.index.stored
+    return hashed === null || list.length !== 1 ? -1 : this.#headsIn(hashed, list[0]!, at)
   }
 
   #range({ index: { stored }, walk }: IndexPlan, range: KeyRange, at: number, visit: Visit): boolean {
@@ -203,13 +220,13 @@ export class Candidates {
 
   /** Visits the rows of the entries in `batch`. `settled`: there are no old versions, so every entry is its row's own. */
   #rows(key: IndexKey, count: number, at: number, settled: boolean, visit: Visit): boolean {
-    this.#table.recordsOf(this.batch.rows, count, at, this.#records)
+    this.#table.recordsOf(this.batch.rows, count, at, this.records)
     return this.#visitRecords(key, count, settled, visit)
   }
 
   /** As `#rows`, of which the records are known. */
   #visitRecords(key: IndexKey, count: number, settled: boolean, visit: Visit): boolean {
-    const records = this.#records
+    const { records } = this
     const { rows } = this.batch
     for (let i = 0; i < count; i++) {
       const record = records[i]!

@@ -72,9 +72,23 @@ export class Search {
   any(prepared: Prepared, at: number): Address {
     this.lookedAt = 0
     this.#any = NONE
-    this.#visit(prepared, at, this.#stop)
+    const heads = this.#candidates.headsOf(prepared.plan, at)
+    if (heads < 0) this.#visit(prepared, at, this.#stop)
+    else this.#anyOf(heads, prepared.predicate)
     this.#types.mustBeSound(prepared.doubtful)
     return this.#any
+  }
+
+  #anyOf(count: number, predicate: Prepared['predicate']): void {
+    const { records } = this.#candidates
+    for (let i = 0; i < count; i++) {
+      const record = records[i]!
+      this.#table.point(record, this.view)
+      this.lookedAt++
+      if (predicate !== null && predicate(this.view) !== TRUE) continue
+      this.#any = record
+      return
+    }
   }
 
   /** How many rows are meant. @throws {NotLocalError} */
