@@ -57,6 +57,14 @@ const PAIRS: readonly Pair[] = [
   },
   {
     name: 'unique look-up',
+    ours: "subject.get({ slug: 'comment-number-' + key })",
+    sql: 'select * from comments where slug = ?',
+    theirs: "subject.get('comment-number-' + key)",
+    property: 'id',
+    keys: 1,
+  },
+  {
+    name: 'the first by a unique column',
     ours: "subject.findFirst({ where: { slug: 'comment-number-' + key } })",
     sql: 'select * from comments where slug = ?',
     theirs: "subject.get('comment-number-' + key)",
@@ -146,7 +154,10 @@ async function sqliteOf(pool: pg.Pool, { progress }: BenchmarkOptions): Promise<
 
 const byId = (a: Comment, b: Comment): number => a.id - b.id
 
-function check(local: LocalReads<Comment>, [ten, ordered, unique, count]: readonly SqliteStatement[]): void {
+function check(
+  local: LocalReads<Comment>,
+  [ten, ordered, unique, first, count]: readonly SqliteStatement[],
+): void {
   for (let key = 0; key < 100; key++) {
     const mine = local.findMany({ where: { document_id: key } }).sort(byId)
     assert.deepEqual(mine, (ten!.all(key) as Comment[]).sort(byId))
@@ -155,7 +166,8 @@ function check(local: LocalReads<Comment>, [ten, ordered, unique, count]: readon
       ordered!.all(key),
     )
     const slug = `comment-number-${key}`
-    assert.deepEqual(local.findFirst({ where: { slug } }), unique!.get(slug))
+    assert.deepEqual(local.get({ slug }), unique!.get(slug))
+    assert.deepEqual(local.findFirst({ where: { slug } }), first!.get(slug))
     assert.equal(local.count({ where: { kind: key } }), (count!.get(key) as { n: number }).n)
   }
 }

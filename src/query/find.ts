@@ -16,11 +16,12 @@ import type { Prepared } from './prepared.js'
 import { type Projection, Projections } from './projection.js'
 import { type CheckedQuery, readCount, readFindFirst, readFindMany } from './query.js'
 import type { Explanation } from './query-types.js'
-import { LOOKED_AT_MAX, Search } from './search.js'
+import { LOOKED_AT_MAX, Search, UNDECIDED } from './search.js'
 import { selectSql } from './select-sql.js'
 import { plainQuery, type QuestionKind, Shapes } from './shapes.js'
 import { Slots } from './slot.js'
 import { addIndexes, type TableIndex } from './table-index.js'
+import { UNIQUE_ASKED, type UniqueKey, type UniqueKeys } from './unique.js'
 import { type Condition, EVERY_ROW } from './where.js'
 
 export { LOOKED_AT_MAX }
@@ -47,6 +48,9 @@ export class Finder {
   readonly #view = new TupleView()
   readonly #search: Search
   readonly #shapes = new Shapes()
+  /** The queries that look up one row by each of the unique keys that were asked for. */
+  readonly #lookUps = new Map<UniqueKey, Prepared>()
+  readonly #keyValues: unknown[] = []
   /** Null while its records are made rows of: what parses a value may ask a query itself. */
   #found: Found | null = new Found()
 
@@ -89,6 +93,40 @@ export class Finder {
     if (known !== null) return this.#first(known, this.#shapes.skip, at)
     const asked = this.#readQuery('findFirst', given, NO_OPTIONS)
     return this.#first(this.#prepareAsked(asked, at), asked.checked.skip, at)
+  }
+
+  /**
+   * The row that has this value of one of `uniques`; undefined if there is none. Hot: once per look-up by a unique key. Guarded by benchmarks/query.ts.
+   *
+   * @throws {KeyError} if there are two. Throws as `findMany` does.
+   */
+  findUnique(uniques: UniqueKeys, unique: UniqueKey, key: object, at: number): object | undefined {
+    const prepared = this.#lookUps.get(unique)
+    if (prepared !== undefined && this.#bind(prepared, this.#valuesOf(unique, key))) {
+      const record = this.#search.only(prepared, at)
+      if (record === NONE) return undefined
+      if (record !== UNDECIDED) return this.#hand(this.#table.rowShown(record, this.#search.view, at))
+    }
+    // In the key's own order: so the prepared query numbers the values.
+    const where = Object.fromEntries(
+      unique.properties.map((name, i) => [name, this.#valuesOf(unique, key)[i]]),
+    )
+    const query = { where, take: UNIQUE_ASKED }
+    const row = uniques.only(this.findMany(query, at))
+    if (prepared === undefined) this.#keepLookUp(unique, query)
+    return row
+  }
+
+  #valuesOf({ properties }: UniqueKey, key: object): readonly unknown[] {
+    const values = this.#keyValues
+    for (let i = 0; i < properties.length; i++)
+      values[i] = (key as Readonly<Record<string, unknown>>)[properties[i]!]
+    return values
+  }
+
+  #keepLookUp(unique: UniqueKey, query: object): void {
+    const prepared = this.#recall('findMany', query, NO_OPTIONS)
+    if (prepared !== null) this.#lookUps.set(unique, prepared)
   }
 
   /** How many rows a condition, as it was given, holds for. Throws as `findMany` does. */
@@ -144,6 +182,7 @@ export class Finder {
     this.#indexes = [...this.#indexes, ...made]
     // What was planned without them is planned anew.
     this.#shapes.clear()
+    this.#lookUps.clear()
   }
 
   /** The query's answer out of rows that were read from PostgreSQL: all that its condition may hold for. Throws as `findMany` does. */

@@ -8,7 +8,7 @@ import type { TableStore } from '../store/table.js'
 import { unknownKey } from './coverage.js'
 import type { Finder } from './find.js'
 import type { KeyReader } from './key.js'
-import { UNIQUE_ASKED, type UniqueKeys } from './unique.js'
+import type { UniqueKey, UniqueKeys } from './unique.js'
 
 /** A table of the generation that is visible: replaced as a whole when the cache has loaded anew. */
 export interface LiveTable {
@@ -35,7 +35,8 @@ const keyBuffer = new KeyBuffer()
 export function lookUp(live: LiveTable, key: unknown, at: number): object | undefined {
   const { table, keys, uniques } = live
   if (table.failed !== null) throw table.failed
-  if (uniques.isUnique(key)) return lookUpUnique(live, key, at)
+  const unique = uniques.of(key)
+  if (unique !== null) return lookUpUnique(live, unique, key as object, at)
   const decodedKey = keys.read(key, keyBuffer)
   const decoded = table.get(keyBuffer, decodedKey, at)
   if (decoded === undefined) {
@@ -46,8 +47,13 @@ export function lookUp(live: LiveTable, key: unknown, at: number): object | unde
   return hand(live, decoded)
 }
 
-function lookUpUnique({ finder, uniques, table }: LiveTable, key: object, at: number): object | undefined {
-  const row = uniques.only(finder.findMany({ where: key, take: UNIQUE_ASKED }, at))
+function lookUpUnique(
+  { finder, uniques, table }: LiveTable,
+  unique: UniqueKey,
+  key: object,
+  at: number,
+): object | undefined {
+  const row = finder.findUnique(uniques, unique, key, at)
   // Of a bounded table it was counted where it was found to be known.
   if (table.residency === null) table.reads[row === undefined ? 'absent' : 'hits']++
   return row
@@ -71,9 +77,10 @@ export function keyBytesOf({ keys }: LiveTable, key: unknown): Buffer {
 
 /** Whether there is a row with this key as of commit `at`. Throws as `lookUp` does. */
 export function exists(live: LiveTable, key: unknown, at: number): boolean {
-  const { table, keys } = live
+  const { table, keys, uniques } = live
   if (table.failed !== null) throw table.failed
-  if (live.uniques.isUnique(key)) return lookUpUnique(live, key, at) !== undefined
+  const unique = uniques.of(key)
+  if (unique !== null) return lookUpUnique(live, unique, key as object, at) !== undefined
   keys.read(key, keyBuffer)
   const row = table.find(keyBuffer)
   if (row >= 0 && table.recordAt(row, at) !== NONE) {

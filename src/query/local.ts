@@ -39,7 +39,8 @@ export class LocalTable<Row extends object> implements LocalReads<Row> {
   // all of lru-cache's `get`, which a larger one would have to call.
   get(key: Key<Row>): Row | undefined {
     if (!this.#gate.fresh) this.#gate.pass()
-    const decoded = this.#decoded.get(key as DecodedKey)
+    // Nothing is kept under an object, which a Map would have to give a hash to.
+    const decoded = typeof key === 'object' ? undefined : this.#decoded.get(key as DecodedKey)
     if (decoded === undefined || !this.#rows.shared) return this.#getRest(key, decoded)
     this.#reads.hits++
     return decoded as Row

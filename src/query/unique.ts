@@ -8,7 +8,7 @@ import { all, type Condition } from './where.js'
 /** Rows that are asked for where there should be one: a second one shows that the key is not unique. */
 export const UNIQUE_ASKED = 2
 
-interface UniqueKey {
+export interface UniqueKey {
   /** Positions in the mapping. */
   readonly columns: readonly number[]
   readonly properties: readonly string[]
@@ -49,24 +49,24 @@ export class UniqueKeys {
         }
   }
 
-  /** Whether a caller's key is one of these: then it is a condition, too. @throws {KeyError} as `read` does. */
-  isUnique(key: unknown): key is object {
+  /** Which of these a caller's key is, if any: then it is a condition, too. Hot: once per look-up. @throws {KeyError} as `read` does. */
+  of(key: unknown): UniqueKey | null {
     const found = this.#find(key)
-    if (found === null) return false
+    if (found === null) return null
     const values = key as Readonly<Record<string, unknown>>
+    const { properties } = found
     // A condition may be more than a value; a key may not.
-    if (!found.properties.every(property => isPlainValue(values[property]))) this.#condition(found, values)
-    return true
+    for (let i = 0; i < properties.length; i++)
+      if (!isPlainValue(values[properties[i]!])) this.#condition(found, values)
+    return found
   }
 
   #find(key: unknown): UniqueKey | null {
     if (this.#keys.length === 0 || !isKeyObject(key)) return null
     const given = Object.keys(key)
-    const found = this.#keys.find(
-      ({ properties }) =>
-        properties.length === given.length && properties.every(property => given.includes(property)),
-    )
-    return found ?? null
+    for (let i = 0; i < this.#keys.length; i++)
+      if (areSame(this.#keys[i]!.properties, given)) return this.#keys[i]!
+    return null
   }
 
   #condition({ columns, properties }: UniqueKey, key: object): Condition {
@@ -97,8 +97,19 @@ export class UniqueKeys {
   }
 }
 
-const PLAIN_TYPES: ReadonlySet<string> = new Set(['string', 'number', 'bigint', 'boolean'])
+function areSame(properties: readonly string[], given: readonly string[]): boolean {
+  if (properties.length !== given.length) return false
+  for (let i = 0; i < given.length; i++) if (!properties.includes(given[i]!)) return false
+  return true
+}
+
+const PLAIN_TYPES: ReadonlySet<string> = new Set(['number', 'bigint', 'boolean'])
 
 function isPlainValue(value: unknown): boolean {
-  return PLAIN_TYPES.has(typeof value) || value instanceof Date || value instanceof Uint8Array
+  return (
+    typeof value === 'string' ||
+    PLAIN_TYPES.has(typeof value) ||
+    value instanceof Date ||
+    value instanceof Uint8Array
+  )
 }
