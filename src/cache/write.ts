@@ -132,7 +132,7 @@ function check(work: unknown, options: WriteOptions): void {
 }
 
 // In a statement of its own, the two times are one; in a transaction, the transaction began with an earlier statement.
-const POSITION_ON_CLIENT = `SELECT ${positionColumns('pg_catalog.pg_current_wal_insert_lsn()')}, (pg_catalog.now() <> pg_catalog.statement_timestamp())::int AS inside`
+const POSITION_ON_CLIENT = `SELECT ${positionColumns('pg_catalog.pg_current_wal_insert_lsn()')}, (pg_catalog.now() <> pg_catalog.statement_timestamp())::text AS inside`
 
 /**
  * The position of the server that `client` is connected to: at or after everything that this client has committed.
@@ -151,9 +151,7 @@ export async function positionOn(client: Queryable, pages: LogPages): Promise<Lo
   const { rows } = await client.query(POSITION_ON_CLIENT).catch((error: unknown) => {
     throw isServerError(error) && error.code === IN_FAILED_TRANSACTION ? inside(error) : error
   })
-  const row = Object.fromEntries(
-    Object.entries(rows[0] as Record<string, unknown>).map(([name, value]) => [name, String(value)]),
-  )
-  if (row['inside'] !== '0') throw inside()
+  const row = rows[0] as TextRow
+  if (row['inside'] !== 'false') throw inside()
   return readPosition(row, pages)
 }

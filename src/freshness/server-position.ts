@@ -11,11 +11,12 @@ export interface LogPages {
 
 /**
  * Columns that name a position of a primary's log: of which cluster, of which timeline (the first 8 digits of a segment's name), where.
- * `position` is an SQL expression.
+ * `position` is an SQL expression. All are texts: they may be asked for on a client of the caller's, whose parser for int8 mostly makes numbers,
+ * which can't hold a system identifier.
  */
 export function positionColumns(position: string): string {
-  return `(SELECT system_identifier FROM pg_catalog.pg_control_system()) AS system,
-    pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_insert_lsn()) AS segment, ${position} AS position`
+  return `(SELECT system_identifier FROM pg_catalog.pg_control_system())::text AS system,
+    pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_insert_lsn()) AS segment, (${position})::text AS position`
 }
 
 /** The position in a row of `positionColumns`; an insert position is moved back over a page's header. */

@@ -108,7 +108,7 @@ export const readStatements: readonly Statement[] = [
 ]
 
 function positionText(): string {
-  return `${escaped('(SELECT system_identifier FROM pg_catalog.pg_control_system()) AS system, pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_insert_lsn()) AS segment,')} (?:pg_catalog\\.)?pg_current_wal_insert_lsn\\(\\) AS position`
+  return `${escaped('(SELECT system_identifier FROM pg_catalog.pg_control_system())::text AS system, pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_insert_lsn()) AS segment,')} \\((?:pg_catalog\\.)?pg_current_wal_insert_lsn\\(\\)\\)::text AS position`
 }
 
 function position({ systemId, timeline }: PostgresModel, at: Position): Record<string, string> {
