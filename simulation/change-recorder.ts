@@ -60,7 +60,7 @@ export class ChangeRecorder implements AsyncDisposable {
       const relations = await Promise.all(tables.map(table => relationOf(pool, table)))
       const makeDecoder = await decoders[decoder].load()
       const connections = connectionsOf(pool, {
-        settings: { timeZone: 'UTC', lcMonetary: 'C', searchPath: 'public' },
+        settings: { timeZone: 'UTC', dateStyle: 'ISO, MDY', lcMonetary: 'C', searchPath: 'public' },
         applicationName: 'walcache-simulation',
         timers: systemRuntime.timers,
       })

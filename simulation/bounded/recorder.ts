@@ -42,7 +42,7 @@ export class Recorder implements AsyncDisposable {
         await pool.query(`create publication ${PUBLICATION} for table ${itemsTable.name}`)
       const makeDecoder = await decoders[decoder].load()
       const connections = connectionsOf(pool, {
-        settings: { timeZone: 'UTC', lcMonetary: 'C', searchPath: 'public' },
+        settings: { timeZone: 'UTC', dateStyle: 'ISO, MDY', lcMonetary: 'C', searchPath: 'public' },
         applicationName: 'walcache-simulation',
         timers: systemRuntime.timers,
       })

@@ -3,6 +3,8 @@ import { parse as parseConnectionString } from 'pg-connection-string'
 
 /** What of the caller's session shows in the text of values, or in what operators mean, and so has to be ours as well. */
 export interface SessionSettings {
+  /** How it writes dates, and in which order it reads one such as 1/2/2024: `ISO, DMY`. */
+  readonly dateStyle: string
   readonly timeZone: string
   readonly lcMonetary: string
   /** The schemas in it, quoted. */
@@ -19,9 +21,14 @@ const KEEP_ALIVE_DELAY_MS = 10_000
  * Settings that change what a value's text is, what a query sees, or how long a session lives. They are pinned, so that
  * the stream, the loads and the reads of one row agree whatever the role's or the database's defaults are.
  */
-function pinnedSettings({ timeZone, lcMonetary, searchPath }: SessionSettings): Record<string, string> {
+function pinnedSettings({
+  dateStyle,
+  timeZone,
+  lcMonetary,
+  searchPath,
+}: SessionSettings): Record<string, string> {
   return {
-    datestyle: 'ISO, MDY',
+    datestyle: isoStyle(dateStyle),
     intervalstyle: 'postgres',
     timezone: timeZone,
     extra_float_digits: '1',
@@ -43,6 +50,11 @@ function pinnedSettings({ timeZone, lcMonetary, searchPath }: SessionSettings): 
     lock_timeout: '0',
     idle_in_transaction_session_timeout: '0',
   }
+}
+
+/** Dates are written as ISO has them, and read in the caller's order: `1/2/2024` is the day that it is to his own sessions. */
+export function isoStyle(dateStyle: string): string {
+  return dateStyle.replace(/^[^,]*/, 'ISO')
 }
 
 /** The `options` startup parameter: the caller's own, then the pinned settings, which win. */

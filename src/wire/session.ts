@@ -1,6 +1,6 @@
 import { ConnectionError } from '../errors.js'
 import type { TextRow } from '../runtime.js'
-import type { SessionSettings } from './config.js'
+import { isoStyle, type SessionSettings } from './config.js'
 import type { PreparedSession } from './socket.js'
 
 /**
@@ -26,7 +26,7 @@ export async function prepareSession(
 ): Promise<PreparedSession> {
   const [found] = await connection.query(PREPARE)
   const wanted: Record<string, string> = {
-    DateStyle: 'ISO, MDY',
+    DateStyle: isoStyle(settings.dateStyle),
     IntervalStyle: 'postgres',
     TimeZone: settings.timeZone,
     bytea_output: 'hex',

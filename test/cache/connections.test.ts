@@ -10,7 +10,7 @@ test('every connection comes through the runtime, where it has its own: the pool
   await database.query('create table users (id int primary key, name text)')
   await database.query(`insert into users values (1, 'Ada')`)
   const real = connectionsOf(new pg.Pool({ connectionString: database.url }), {
-    settings: { timeZone: 'UTC', lcMonetary: 'C', searchPath: 'public' },
+    settings: { timeZone: 'UTC', dateStyle: 'ISO, MDY', lcMonetary: 'C', searchPath: 'public' },
     applicationName: 'walcache',
     timers: systemRuntime.timers,
   })

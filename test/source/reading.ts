@@ -26,7 +26,7 @@ export function afterTest(dispose: () => Promise<unknown>): void {
 export function connectionsTo(url: string, { timers }: Pick<Runtime, 'timers'> = systemRuntime): Connections {
   const pool = new pg.Pool({ connectionString: url })
   afterTest(() => pool.end())
-  const settings = { timeZone: 'UTC', lcMonetary: 'C', searchPath: 'public' }
+  const settings = { timeZone: 'UTC', dateStyle: 'ISO, MDY', lcMonetary: 'C', searchPath: 'public' }
   return connectionsOf(pool, { settings, applicationName: 'walcache-test', timers })
 }
 

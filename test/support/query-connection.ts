@@ -6,7 +6,7 @@ import { connectionsOf } from '../../src/wire/connection.js'
 export async function queryConnection(config: pg.PoolConfig | string): Promise<QueryConnection> {
   const pool = new pg.Pool(typeof config === 'string' ? { connectionString: config } : config)
   return connectionsOf(pool, {
-    settings: { timeZone: 'UTC', lcMonetary: 'C', searchPath: 'public' },
+    settings: { timeZone: 'UTC', dateStyle: 'ISO, MDY', lcMonetary: 'C', searchPath: 'public' },
     applicationName: 'walcache-test',
     timers: systemRuntime.timers,
   }).query()

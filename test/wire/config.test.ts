@@ -3,7 +3,7 @@ import pg from 'pg'
 import { test } from 'vitest'
 import { clientConfig, startupOptions } from '../../src/wire/config.js'
 
-const settings = { timeZone: 'Asia/Kolkata', lcMonetary: 'C', searchPath: 'public' }
+const settings = { timeZone: 'Asia/Kolkata', dateStyle: 'ISO, MDY', lcMonetary: 'C', searchPath: 'public' }
 
 test('the pinned settings come after the caller’s own, so that they win', () => {
   const options = startupOptions('-c datestyle=German -c work_mem=8MB', settings)
@@ -12,9 +12,15 @@ test('the pinned settings come after the caller’s own, so that they win', () =
   assert.match(options, / -c default_transaction_isolation=read\\ committed /)
 })
 
+test('dates are read in the caller’s order', () => {
+  const options = startupOptions(undefined, { ...settings, dateStyle: 'SQL, DMY' })
+  assert.ok(options.startsWith('-c datestyle=ISO,\\ DMY '))
+})
+
 test('a value is one argument, whatever is in it', () => {
   const options = startupOptions(undefined, {
     timeZone: 'a b\\c -c fsync=off',
+    dateStyle: 'ISO, MDY',
     lcMonetary: 'de_DE.UTF-8',
     searchPath: '"a b", public',
   })

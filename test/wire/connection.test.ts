@@ -13,7 +13,7 @@ afterEach(async () => {
   for (const end of ends.splice(0).reverse()) await end()
 })
 
-const settings = { timeZone: 'Asia/Kolkata', lcMonetary: 'C', searchPath: 'public' }
+const settings = { timeZone: 'Asia/Kolkata', dateStyle: 'ISO, MDY', lcMonetary: 'C', searchPath: 'public' }
 
 function connectionsTo(config: pg.PoolConfig): Connections {
   const pool = new pg.Pool(config)
