@@ -132,6 +132,9 @@ function predicateOf(condition: Condition, types: ColumnTypes, slots: Slots): Pr
     }
     case 'null': {
       const { column } = condition
+      // A row of nothing but NULLs `IS NULL` as well.
+      if (types.mapping.columns[column]!.compositeType !== null)
+        throw types.notLocal(column, 'type', 'whether a composite value is null only PostgreSQL says.')
       return row => (row.kinds[column] === TEXT ? FALSE : TRUE)
     }
     case 'compare':

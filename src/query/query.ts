@@ -1,6 +1,6 @@
 import { QueryError } from '../errors.js'
 import type { TableMapping } from '../mapping/mapping.js'
-import { type Condition, readWhere } from './where.js'
+import { type Condition, isOtherThanEmpty, readWhere } from './where.js'
 
 /** One column that a query sorts by. */
 export interface Sorting {
@@ -52,7 +52,8 @@ function readQuery(
   options: ReadonlySet<string>,
 ): CheckedQuery {
   const refuse = (problem: string): QueryError => new QueryError(mapping.name, problem)
-  if (typeof query !== 'object' || query === null) throw refuse('one object is needed.')
+  if (typeof query !== 'object' || query === null || isOtherThanEmpty(query))
+    throw refuse('one object is needed.')
   const given = query as Readonly<Record<string, unknown>>
   for (const name of Object.keys(given)) {
     if (options.has(name)) continue

@@ -1,4 +1,5 @@
 import type { Prepared } from './prepared.js'
+import { isOtherThanEmpty } from './where.js'
 
 /** What kind of question a shape is of: they differ in the parts that they may have. */
 export type QuestionKind = 'findMany' | 'findFirst' | 'count'
@@ -134,6 +135,7 @@ export class Shapes {
     if (typeof query !== 'object' || query === null) return UNFIT
     const given = query as Readonly<Record<string, unknown>>
     const parts = Object.keys(given)
+    if (parts.length === 0 && isOtherThanEmpty(query)) return UNFIT
     for (let i = 0; i < parts.length; i++) {
       const part = parts[i]!
       if (options.size > 0 && options.has(part)) continue
@@ -171,6 +173,7 @@ export class Shapes {
     if (Array.isArray(where)) return this.#list(where, depth)
     this.#step(OBJECT)
     const names = Object.keys(where)
+    if (names.length === 0 && isOtherThanEmpty(where)) return UNFIT
     for (let i = 0; i < names.length; i++) {
       this.#step(names[i]!)
       const value = (where as Record<string, unknown>)[names[i]!]

@@ -85,7 +85,8 @@ class WhereReader {
   }
 
   read(where: unknown, path: string, depth: number): Condition {
-    if (!isPlainObject(where)) throw this.#refuse(path, 'an object of properties and conditions is needed.')
+    if (!isPlainObject(where) || isOtherThanEmpty(where))
+      throw this.#refuse(path, 'an object of properties and conditions is needed.')
     if (depth > DEPTH_MAX) throw this.#refuse(path, `conditions are nested more than ${DEPTH_MAX} deep.`)
     const conditions = Object.entries(where).map(([name, value]) => {
       const at = `${path}.${name}`
@@ -182,6 +183,18 @@ class WhereReader {
 function isPlainObject(value: unknown): value is Record<string, unknown> {
   if (typeof value !== 'object' || value === null || Array.isArray(value)) return false
   return !(value instanceof Date) && !(value instanceof Uint8Array)
+}
+
+/**
+ * Whether an object has no names that could be read, and yet is none that was left empty: a Promise that nobody has awaited, a Map, an object whose
+ * properties are inherited or symbols. Taken for an empty one it would mean every row.
+ */
+export function isOtherThanEmpty(given: object): boolean {
+  if (Object.keys(given).length > 0) return false
+  const prototype: unknown = Object.getPrototypeOf(given)
+  // Of another realm, Object.prototype is another object.
+  const isPlain = prototype === null || Object.getPrototypeOf(prototype) === null
+  return !isPlain || Object.getOwnPropertySymbols(given).length > 0
 }
 
 export function all(conditions: readonly Condition[]): Condition {
