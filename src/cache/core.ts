@@ -4,6 +4,7 @@ import { type CacheError, ClosedError, NotReadyError } from '../errors.js'
 import { ChangeFeed } from '../feed/feed.js'
 import { FreshnessGates } from '../freshness/gates.js'
 import type { ReadContext } from '../query/answer.js'
+import { checkOptions, checkWait, WAIT_OPTIONS } from '../query/check-read.js'
 import type { RunQuery } from '../query/database.js'
 import { DatabaseGate } from '../query/gate.js'
 import type { LiveTable } from '../query/live.js'
@@ -282,6 +283,7 @@ export class CacheCore {
   }
 
   async strictSnapshot(options: WaitOptions = {}): Promise<StrictSnapshot> {
+    checkOptions('strictSnapshot', options, WAIT_OPTIONS)
     this.#readable()
     const gate = this.#gates.common
     if (!gate.fresh) gate.pass()
@@ -310,10 +312,16 @@ export class CacheCore {
     options: WriteOptions = {},
   ): Promise<Written<T>> {
     this.#throwIfGone()
-    return this.#positions.write(work, options)
+    try {
+      return await this.#positions.write(work, options)
+    } finally {
+      // What it wrote, and may have read, is newer than the request's commit.
+      this.#scopes.current?.databaseWasRead()
+    }
   }
 
-  async waitFor(token: string, options?: WaitOptions): Promise<void> {
+  async waitFor(token: string, options: WaitOptions = {}): Promise<void> {
+    checkWait(checkOptions('waitFor', options, WAIT_OPTIONS))
     await this.#positions.waitFor(token, options)
   }
 

@@ -1,7 +1,7 @@
 import { AsyncLocalStorage } from 'node:async_hooks'
 import { OptionError } from '../errors.js'
 import { ReadScope, type ScopeContext } from '../query/scope.js'
-import { checkOptions } from '../query/table.js'
+import { checkOptions, checkRead } from '../query/check-read.js'
 import type { RequestScope, RunOptions } from '../query/types.js'
 
 const RUN_OPTIONS: ReadonlySet<string> = new Set([
@@ -35,6 +35,7 @@ export class RequestScopes {
     checkOptions('cache.run', options, RUN_OPTIONS)
     if (typeof work !== 'function') throw new OptionError('run', 'give a function.')
     const { token, snapshot, ...reads } = options
+    checkRead(reads)
     const scope = await ReadScope.open(
       this.#context(),
       token === undefined ? reads : { ...reads, after: token },

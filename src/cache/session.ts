@@ -1,6 +1,7 @@
 import type pg from 'pg'
 import { isBeyond, type LogPosition, type TokenCodec } from '../freshness/token.js'
 import type { ReadSession } from '../query/answer.js'
+import { checkOptions, checkWait, WAIT_OPTIONS } from '../query/check-read.js'
 import type { SessionTable, Snapshot, TableDeclaration, WaitOptions } from '../query/types.js'
 import type { WriteOptions, Written } from './write.js'
 
@@ -53,7 +54,7 @@ export class CacheSession implements Session, ReadSession {
   }
 
   observe(position: LogPosition | string): void {
-    const seen = typeof position === 'string' ? this.#host.codec.decode(position) : position
+    const seen = isPosition(position) ? position : this.#host.codec.decode(position)
     if (this.#seen === null || isBeyond(seen, this.#seen)) this.#seen = seen
   }
 
@@ -61,7 +62,8 @@ export class CacheSession implements Session, ReadSession {
     return this.#host.table(declaration, this)
   }
 
-  async snapshot(options?: WaitOptions): Promise<Snapshot> {
+  async snapshot(options: WaitOptions = {}): Promise<Snapshot> {
+    checkWait(checkOptions('session.snapshot', options, WAIT_OPTIONS))
     if (this.#seen !== null) await this.#host.waitFor(this.#seen, options)
     const snapshot = this.#host.snapshot()
     this.observe(snapshot.position)
@@ -81,4 +83,9 @@ export class CacheSession implements Session, ReadSession {
   toString(): string {
     return this.token ?? ''
   }
+}
+
+/** A token may be anything, as it comes from a client. */
+function isPosition(given: LogPosition | string): given is LogPosition {
+  return typeof given === 'object' && given !== null && 'lsn' in given
 }

@@ -1,5 +1,6 @@
 import type { Lsn } from '../change/lsn.js'
-import { OptionError, SnapshotNotAlignedError, StrictSnapshotLimitError } from '../errors.js'
+import { SnapshotNotAlignedError, StrictSnapshotLimitError } from '../errors.js'
+import { checkWait } from '../query/check-read.js'
 import type {
   Snapshot,
   SnapshotTable,
@@ -20,7 +21,6 @@ import type { Looks } from './setup.js'
 import type { SnapshotKeeper } from './snapshots.js'
 
 const TIMEOUT_MS = 5_000
-const TIMEOUT_MAX_MS = 24 * 3600 * 1000
 /** Between two transactions that are begun; twice as long each time. */
 const RETRY_MS = 1
 const RETRY_MAX_MS = 100
@@ -51,9 +51,7 @@ export class StrictSnapshots {
   /** @see Cache.strictSnapshot */
   async open({ timeoutMs = TIMEOUT_MS, signal }: WaitOptions): Promise<StrictSnapshot> {
     const { runtime, max, closing } = this.#context
-    if (!(timeoutMs >= 0 && timeoutMs <= TIMEOUT_MAX_MS))
-      throw new OptionError('timeoutMs', `give a number from 0 to ${TIMEOUT_MAX_MS}.`)
-    signal?.throwIfAborted()
+    checkWait({ timeoutMs, signal })
     if (this.#open >= max) throw new StrictSnapshotLimitError(this.#open)
     this.#open++
     const late = (): Error => new SnapshotNotAlignedError(timeoutMs)

@@ -43,7 +43,12 @@ export class FreshnessGate {
 
   /** Milliseconds by which the visible state may be behind the server; infinite before the first proof. */
   stalenessMs(): number {
-    return this.#runtime.clock.monotonicMs() - this.#provenMs
+    return this.ageMs(this.#provenMs)
+  }
+
+  /** How long ago `atMs` (monotonic) is. */
+  ageMs(atMs: number): number {
+    return this.#runtime.clock.monotonicMs() - atMs
   }
 
   /** Everything committed before this time (monotonic) is visible. */

@@ -13,9 +13,10 @@ import {
 import type { Lsn } from '../change/lsn.js'
 import type { FreshnessGate } from '../freshness/gate.js'
 import { isBeyond, type LogPosition } from '../freshness/token.js'
+import { checkRead } from './check-read.js'
 import type { DatabaseReader, Fetched } from './database.js'
 import type { LiveTable } from './live.js'
-import type { ReadScope } from './scope.js'
+import type { Pinned, ReadScope } from './scope.js'
 import { pause, type Runtime } from '../runtime.js'
 import type { ReadOptions, Snapshot, SnapshotTable, TableDeclaration, WaitOptions } from './types.js'
 
@@ -92,6 +93,7 @@ export async function answer<Row extends object, T>(
 ): Promise<T> {
   const gone = context.closed()
   if (gone !== null) throw gone
+  checkRead(options)
   const floor = floorOf(context, options)
   const scope = context.scope()
   if (scope !== null) return answerInScope(context, scope, source, { options, floor }, question)
@@ -208,7 +210,11 @@ async function answerInScope<Row extends object, T>(
 ): Promise<T> {
   const { declaration, name } = source.live.mapping
   const mayAsk = scope.onUnknown(options) === 'database'
-  const snapshot = await scope.at(floor === null ? options : { ...options, after: context.tokenOf(floor) })
+  const bound = { maxStaleness: context.maxStalenessMs, onStale: context.onStale }
+  const snapshot = await scope.at(
+    floor === null ? options : { ...options, after: context.tokenOf(floor) },
+    bound,
+  )
   if (snapshot !== null)
     try {
       const value = await question.snapshot(snapshot.table(declaration as TableDeclaration<Row>))
@@ -233,11 +239,13 @@ export async function pinNewest(
   context: ReadContext,
   options: ReadOptions,
   open: () => Snapshot,
-): Promise<Snapshot | null> {
+): Promise<Pinned | null> {
   const floor = floorOf(context, options)
   const memory = await useOfMemory(context, options, floor, () => true)
   if (memory === 'no') return null
   let snapshot: Snapshot
+  // In the same run: what is proven later may be of later commits.
+  const { provenMs } = context.gate
   try {
     snapshot = open()
   } catch (error) {
@@ -247,7 +255,7 @@ export async function pinNewest(
   try {
     if (floor !== null && memory === 'yes')
       await context.mustCover(floor, context.positionOf(snapshot.position))
-    return snapshot
+    return { snapshot, provenMs }
   } catch (error) {
     snapshot.close()
     throw error

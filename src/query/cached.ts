@@ -1,5 +1,5 @@
 import { OptionError } from '../errors.js'
-import { checkOptions } from './table.js'
+import { checkOptions, READ_OPTIONS } from './check-read.js'
 import type { ReadOptions, Table } from './types.js'
 
 /** Where a loader's rows are found in memory. */
@@ -9,18 +9,7 @@ export interface CachedOptions<Id, Row> extends ReadOptions {
   readonly key: (keyof Row & string) | ((id: Id) => Partial<Row>)
 }
 
-const OPTIONS: ReadonlySet<string> = new Set([
-  'table',
-  'key',
-  'absent',
-  'maxStaleness',
-  'onStale',
-  'onUnknown',
-  'after',
-  'timeoutMs',
-  'onTimeout',
-  'signal',
-])
+const OPTIONS: ReadonlySet<string> = new Set(['table', 'key', 'absent', ...READ_OPTIONS])
 
 /** What a loader gave, whatever it is. */
 class Loaded<T> {

@@ -7,12 +7,24 @@ export interface ScopeContext {
   readonly gate: FreshnessGate
   readonly onUnknown: 'throw' | 'database'
   /** The newest commit, kept readable; null if PostgreSQL is to be asked instead. */
-  readonly pin: (options: ReadOptions) => Promise<Snapshot | null>
+  readonly pin: (options: ReadOptions) => Promise<Pinned | null>
   /** Whether the snapshot's commit is at or after the token. @throws {TokenError} */
   readonly covers: (snapshot: Snapshot, token: string) => Promise<boolean>
   /** A token at or after everything that PostgreSQL shows now. */
   readonly token: (signal?: AbortSignal) => Promise<string>
 }
+
+/** A commit that is kept readable, and how old it can be. */
+export interface Pinned {
+  readonly snapshot: Snapshot
+  /** Everything that was committed before is in it (monotonic). */
+  readonly provenMs: number
+}
+
+/** What a table says of its reads, where the request says nothing else. */
+export type TableBound = Pick<ReadOptions, 'maxStaleness' | 'onStale'>
+
+const NO_BOUND: TableBound = {}
 
 /**
  * The commit that one request reads. It only moves forward, and only if it must: for a read that asks for a later commit or a tighter bound, and
@@ -30,16 +42,11 @@ export class ReadScope implements RequestScope {
   #isBehindDatabase = false
   #hasEnded = false
 
-  private constructor(
-    context: ScopeContext,
-    options: ReadOptions,
-    snapshot: Snapshot | null,
-    provenMs: number,
-  ) {
+  private constructor(context: ScopeContext, options: ReadOptions, pinned: Pinned | null) {
     this.#context = context
     this.#options = options
-    this.#snapshot = snapshot
-    this.#provenMs = provenMs
+    this.#snapshot = pinned?.snapshot ?? null
+    this.#provenMs = pinned?.provenMs ?? Number.NEGATIVE_INFINITY
   }
 
   /** Begins at the newest commit that is at or after `options.after`, or at a snapshot of the caller's, if that is. */
@@ -50,10 +57,11 @@ export class ReadScope implements RequestScope {
   ): Promise<ReadScope> {
     const { after, ...policies } = options
     const isGiven = given !== undefined && (after === undefined || (await context.covers(given, after)))
-    if (isGiven) return new ReadScope(context, policies, given, Number.NEGATIVE_INFINITY)
-    const snapshot = await context.pin(options)
-    const scope = new ReadScope(context, policies, snapshot, context.gate.provenMs)
-    if (snapshot !== null) scope.#opened.push(snapshot)
+    if (isGiven)
+      return new ReadScope(context, policies, { snapshot: given, provenMs: Number.NEGATIVE_INFINITY })
+    const pinned = await context.pin(options)
+    const scope = new ReadScope(context, policies, pinned)
+    if (pinned !== null) scope.#opened.push(pinned.snapshot)
     return scope
   }
 
@@ -73,38 +81,52 @@ export class ReadScope implements RequestScope {
     return options.onUnknown ?? this.#options.onUnknown ?? this.#context.onUnknown
   }
 
-  /** What a read with these options is to see; null if it is to ask PostgreSQL. Moves the scope forward if it must. */
-  async at(options: ReadOptions): Promise<Snapshot | null> {
-    options.signal?.throwIfAborted()
+  /** A token at or after everything that the request has been shown. */
+  async token(signal?: AbortSignal): Promise<string> {
     const snapshot = this.#snapshot
-    if (snapshot === null || (await this.#isEnough(snapshot, options))) return snapshot
-    return this.#advance(options)
+    return snapshot === null || this.#isBehindDatabase ? this.#context.token(signal) : snapshot.position
+  }
+
+  /**
+   * What a read with these options is to see; null if it is to ask PostgreSQL. Moves the scope forward if it must. A table with a bound that is
+   * tighter than the cache's keeps it here, too.
+   */
+  async at(options: ReadOptions, table: TableBound): Promise<Snapshot | null> {
+    options.signal?.throwIfAborted()
+    const { maxStaleness = this.#context.gate.maxStalenessMs } = table
+    const isTighter = maxStaleness < this.#context.gate.maxStalenessMs
+    const isSaid = options.maxStaleness !== undefined || this.#options.maxStaleness !== undefined
+    const bound = isTighter && !isSaid ? table : NO_BOUND
+    const snapshot = this.#snapshot
+    if (snapshot === null || (await this.#isEnough(snapshot, { ...bound, ...options }))) return snapshot
+    return this.#advance({ ...bound, ...this.#options, ...options })
   }
 
   async #isEnough(snapshot: Snapshot, { after, maxStaleness }: ReadOptions): Promise<boolean> {
     if (after !== undefined && !(await this.#context.covers(snapshot, after))) return false
-    if (maxStaleness !== undefined && this.#ageMs() > maxStaleness) return false
+    if (maxStaleness !== undefined && this.#context.gate.ageMs(this.#provenMs) > maxStaleness) return false
     return !this.#isBehindDatabase
   }
 
-  #ageMs(): number {
-    const { gate } = this.#context
-    return gate.stalenessMs() + gate.provenMs - this.#provenMs
-  }
-
   async #advance(options: ReadOptions): Promise<Snapshot | null> {
-    const { gate, pin } = this.#context
     const after = await this.#tokenOfDatabase(options)
-    const snapshot = await pin({ ...this.#options, ...options, ...(after === undefined ? {} : { after }) })
-    if (snapshot !== null && this.#hasEnded) {
-      snapshot.close()
+    const pinned = await this.#context.pin({ ...options, ...(after === undefined ? {} : { after }) })
+    if (pinned !== null && this.#hasEnded) {
+      pinned.snapshot.close()
       throw new SnapshotTooOldError('its request was over.')
     }
-    if (snapshot !== null) this.#opened.push(snapshot)
-    // Another read may have given memory up meanwhile.
-    if (this.#snapshot !== null) this.#snapshot = snapshot
-    this.#provenMs = gate.provenMs
+    if (pinned !== null) this.#opened.push(pinned.snapshot)
+    const current = this.#snapshot
+    // Another read may have given memory up meanwhile, or gone on further than this one.
+    if (current === null || (pinned !== null && this.#isBefore(pinned, current))) return current
+    this.#snapshot = pinned?.snapshot ?? null
+    if (pinned !== null) this.#provenMs = pinned.provenMs
     return this.#snapshot
+  }
+
+  /** Of another history, which may begin at a lower position, more is proven. */
+  #isBefore({ snapshot, provenMs }: Pinned, current: Snapshot): boolean {
+    return snapshot.lsn < current.lsn && provenMs <= this.#provenMs
   }
 
   async #tokenOfDatabase({ signal }: ReadOptions): Promise<string | undefined> {

@@ -3,6 +3,7 @@ import type { Lsn } from '../change/lsn.js'
 import type { CommitSeq } from '../store/address.js'
 import type { AskedQuery } from './asked.js'
 import { answer, type ReadContext, type ReadSession, type TableSource } from './answer.js'
+import { checkOptions, checkWait, READ_OPTIONS } from './check-read.js'
 import { evict, fillByKey, fillQuery, type Located, prefetch } from './fill.js'
 import { type LiveTable, lookUp } from './live.js'
 import { LocalTable } from './local.js'
@@ -22,16 +23,6 @@ import type {
   Watched,
 } from './types.js'
 
-/** What a read takes beside its question. */
-const READ_OPTIONS: ReadonlySet<string> = new Set([
-  'maxStaleness',
-  'onStale',
-  'onUnknown',
-  'after',
-  'timeoutMs',
-  'onTimeout',
-  'signal',
-])
 const FIND_OPTIONS: ReadonlySet<string> = new Set(['where', 'consistency', ...READ_OPTIONS])
 const PREFETCH_OPTIONS: ReadonlySet<string> = new Set(['signal'])
 const INDEX_OPTIONS: ReadonlySet<string> = new Set(['signal', 'onProgress'])
@@ -188,6 +179,7 @@ export class CacheTable<Row extends object> extends AsyncReads<Row> implements T
 
   async prefetch(keys: Iterable<Key<Row>>, options: PrefetchOptions = {}): Promise<void> {
     const { signal } = checkOptions('prefetch', options, PREFETCH_OPTIONS) as PrefetchOptions
+    checkWait({ signal })
     await prefetch(this.live, keys, signal)
   }
 
@@ -229,13 +221,4 @@ export function checkFind({ mapping }: LiveTable, query: unknown, known: Readonl
 function checkConsistency(consistency: unknown): void {
   if (consistency !== undefined && consistency !== 'consistent' && consistency !== 'fresh')
     throw new OptionError('consistency', "give 'consistent' or 'fresh'.")
-}
-
-/** Refuses an option that would have no effect. */
-export function checkOptions(method: string, options: unknown, known: ReadonlySet<string>): object {
-  if (typeof options !== 'object' || options === null)
-    throw new OptionError(method, 'it takes one object of options.')
-  for (const option of Object.keys(options))
-    if (!known.has(option)) throw new OptionError(option, `there is no such option of ${method} here.`)
-  return options
 }

@@ -293,10 +293,16 @@ export interface RequestScope {
   /** The commit that is read, or null if memory could not be had for the request: then each read asks PostgreSQL. */
   readonly snapshot: Snapshot | null
   /**
-   * Says that PostgreSQL itself was read, by an ORM or a pool: the scope's later reads are then at or after what that showed. They ask the server for
-   * its position once, and move the scope forward to it. Reads of the cache that had to ask PostgreSQL need not be told.
+   * Says that PostgreSQL itself was read or written, by an ORM or a pool: the scope's later reads are then at or after what that showed. They ask the
+   * server for its position once, and move the scope forward to it. `cache.write`, and reads of the cache that had to ask PostgreSQL, need not be told.
    */
   databaseWasRead(): void
+  /**
+   * A token at or after everything that the request has been shown: its commit's, or one that the server is asked for.
+   *
+   * @throws {ConnectionError} @throws {ClosedError} Rejects with the signal's reason when it aborts.
+   */
+  token(signal?: AbortSignal): Promise<string>
 }
 
 /** What names a table to the cache: a class with `@ReplicatedTable`, or what `defineTable` returned. */

@@ -47,8 +47,10 @@ async function open(options: Partial<OpenCacheOptions> = {}): Promise<Cache> {
 const nameOf = async (cache: Cache, id = 1): Promise<string | undefined> =>
   (await cache.table(members).findUnique({ where: { id } }))?.name
 
+/** Done by somebody else: no request knows of it. */
 async function rename(cache: Cache, name: string): Promise<string> {
-  const { token } = await cache.write(client => client.query('update members set name = $1', [name]))
+  await db.query('update members set name = $1', [name])
+  const token = await cache.token()
   await cache.waitFor(token)
   return token
 }
@@ -165,6 +167,17 @@ describe('cache.run', () => {
       expect(await nameOf(cache)).toBe('Cleo')
     })
     expect(cache.health().openSnapshots).toBe(0)
+  })
+
+  test('shows what was written within it', async () => {
+    const cache = await open()
+    for (let i = 0; i < 10; i++)
+      await cache.run({}, async () => {
+        await nameOf(cache)
+        const write = i % 2 === 0 ? cache : cache.session()
+        await write.write(client => client.query('update members set name = $1', [`n${i}`]))
+        expect(await nameOf(cache)).toBe(`n${i}`)
+      })
   })
 
   test('shows nothing older than what PostgreSQL was asked for in between', async () => {

@@ -5,7 +5,14 @@ import type {
   FastifyRequest,
   HookHandlerDoneFunction,
 } from 'fastify'
-import { type Cache, CacheError, type RequestScope, TokenError, TokenLostError } from '../../index.js'
+import {
+  type Cache,
+  CacheError,
+  type RequestScope,
+  type Session,
+  TokenError,
+  TokenLostError,
+} from '../../index.js'
 import { type CookieOptions, TokenCookie } from './cookie.js'
 import { healthRoutes, type HealthRouteOptions } from './health.js'
 
@@ -16,8 +23,8 @@ export interface WalcacheOptions extends HealthRouteOptions {
   readonly close?: boolean
   readonly cookie?: CookieOptions
   /**
-   * Send a token after every request, and not only after writes: then a user never sees an older state than before, whichever server answers.
-   * Default false, since a response with a cookie is not kept by proxies.
+   * Send a token after every request that has a scope, and not only after writes: then a user never sees an older state than before, whichever server
+   * answers. Where PostgreSQL had to be asked, that costs a question more. Default false, since a response with a cookie is not kept by proxies.
    */
   readonly monotonicReads?: boolean
 }
@@ -28,7 +35,10 @@ export interface RequestCache {
   readonly scope: RequestScope | null
   /** The token that the request came with; null if there was none, or none of this database. */
   readonly token: string | null
-  /** Says which commit the handler has made, as `cache.write` told it: the response then carries this token, and none has to be asked for. */
+  /**
+   * Says which commit the handler has made, as `cache.write` told it: the response then carries this token, or the newest of several, and none has to be
+   * asked for. @throws {TokenError}
+   */
   wrote(token: string): void
 }
 
@@ -50,14 +60,17 @@ const UNAVAILABLE = 503
 
 class RequestState implements RequestCache {
   scope: RequestScope | null = null
-  written: string | null = null
   /** Whether the browser keeps a token that is good for nothing. */
   isTokenRefused = false
 
-  constructor(public token: string | null) {}
+  constructor(
+    public token: string | null,
+    /** The newest of what was written, and of what it was shown. */
+    readonly seen: Session,
+  ) {}
 
   wrote(token: string): void {
-    this.written = token
+    this.seen.observe(token)
   }
 }
 
@@ -108,7 +121,7 @@ class Plugin {
   stateOf(request: FastifyRequest): RequestState {
     let state = this.#states.get(request)
     if (state === undefined) {
-      state = new RequestState(this.#cookie.read(request.headers.cookie))
+      state = new RequestState(this.#cookie.read(request.headers.cookie), this.#cache.session())
       this.#states.set(request, state)
     }
     return state
@@ -166,19 +179,19 @@ class Plugin {
     request: FastifyRequest,
     state: RequestState,
   ): Promise<string | null> {
-    if (state.written !== null) return state.written
-    if (SAFE_METHODS.has(request.method))
-      return this.#monotonicReads ? (state.scope?.snapshot?.position ?? null) : null
+    const { scope, seen } = state
+    const isWrite = !SAFE_METHODS.has(request.method)
     try {
-      return await this.#cache.token()
+      if (isWrite && seen.token === null) return await this.#cache.token()
+      if (this.#monotonicReads && scope !== null) seen.observe(await scope.token())
     } catch (error) {
       // What was written is written: an error would say the opposite.
       app.log.error(
         { err: error },
-        'no token after a write: its user may not see it at once on other servers',
+        `no token after a ${isWrite ? 'write' : 'read'}: its user may not see the same at once on other servers`,
       )
-      return null
     }
+    return seen.token
   }
 }
 

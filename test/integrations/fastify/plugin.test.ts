@@ -16,7 +16,9 @@ let db: TestDatabase
 
 beforeAll(async () => {
   db = await testDatabase()
-  await db.query('create table items (id integer primary key, name text not null)')
+  await db.query(
+    'create table items (id integer primary key, name text not null, n integer not null default 0)',
+  )
   await db.query("insert into items select i, 'first' from generate_series(1, 50) i")
 })
 
@@ -63,7 +65,7 @@ describe('a token', () => {
       const cookie = cookieOf(written)!
       expect(cookie).toMatch(/^walcache=[\w.~-]+$/)
       const answer = await b.app.inject({ url: '/items/1', headers: { cookie } })
-      expect(answer.json()).toEqual({ id: 1, name: `round ${round}` })
+      expect(answer.json()).toMatchObject({ id: 1, name: `round ${round}` })
       expect(cookieOf(answer)).toBeUndefined()
     }
   })
@@ -109,6 +111,40 @@ describe('a token', () => {
     const cookie = cookieOf(await app.inject('/items/1'))!
     expect(cookie).toMatch(/^walcache=/)
     expect((await app.inject({ url: '/items/1', headers: { cookie } })).statusCode).toBe(200)
+  })
+
+  test('that is sent after a read covers what PostgreSQL itself was asked for', async () => {
+    const { app, cache } = await server({ monotonicReads: true })
+    const fromDatabase = { where: { id: 5 }, onStale: 'database', maxStaleness: 0 } as const
+    app.get('/newest', async () => {
+      await db.query('update items set n = n + 1 where id = 5')
+      const row = await cache.table(items).findUnique(fromDatabase)
+      expect(row).not.toBeNull()
+      const end = await cache.token()
+      await db.query('update items set n = n + 1 where id = 5')
+      return { end }
+    })
+    const answer = await app.inject('/newest')
+    const { end } = answer.json<{ end: string }>()
+    const token = cookieOf(answer)!.slice('walcache='.length)
+    // Nothing that it showed is beyond it.
+    const session = cache.session(token)
+    session.observe(end)
+    expect(session.token).toBe(token)
+  })
+
+  test('is the newest of those that the handler says', async () => {
+    const { app, cache } = await server()
+    app.post('/twice', async request => {
+      const write = async (): Promise<string> =>
+        (await cache.write(client => client.query('update items set n = n + 1 where id = 6'))).token
+      const [first, second] = [await write(), await write()]
+      request.walcache.wrote(second)
+      request.walcache.wrote(first)
+      return { second }
+    })
+    const answer = await app.inject({ method: 'POST', url: '/twice' })
+    expect(cookieOf(answer)).toBe(`walcache=${answer.json<{ second: string }>().second}`)
   })
 
   test.each([
