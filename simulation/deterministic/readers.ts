@@ -152,8 +152,9 @@ export class Reader {
     return tables.reduce((sum, spec) => sum + (spec.maxRows === null ? 0 : this.evict(spec)), 0)
   }
 
-  /** How many keys memory was asked to forget. */
+  /** How many keys memory was asked to forget; none once the reader has stopped, since the cache may be closed by then. */
   evict(spec: TableSpec): number {
+    if (this.#isStopped) return 0
     const { cache, oracle } = this.#context
     const table = this.#of(cache, spec)
     const keys = oracle.truth(placeOf(cache.position))?.keys(spec) ?? []
