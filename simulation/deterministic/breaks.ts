@@ -11,6 +11,7 @@ import { Readers } from '../../src/store/readers.js'
 import { Store } from '../../src/store/store.js'
 import { TableStore } from '../../src/store/table.js'
 import { FrameQueue } from '../../src/wire/frames.js'
+import { replace } from './replace.js'
 
 /** What the scripted server is to keep from the cache, as if nobody looked. */
 export type Hidden = 'timeline'
@@ -21,17 +22,6 @@ export interface Break {
   readonly apply?: () => () => void
   readonly fillRules?: FillRules
   readonly hidden?: Hidden
-}
-
-/** Replaces a method, and returns what puts it back. */
-function replace<T extends object, K extends keyof T>(
-  of: T,
-  name: K,
-  by: (original: T[K]) => T[K],
-): () => void {
-  const descriptor = Object.getOwnPropertyDescriptor(of, name)!
-  Object.defineProperty(of, name, { ...descriptor, value: by(descriptor.value as T[K]) })
-  return () => void Object.defineProperty(of, name, descriptor)
 }
 
 function overtakingKeepalives(): () => void {

@@ -2,6 +2,7 @@ import type { Random } from '../random.js'
 import type { Doubts } from './doubts.js'
 import type { Faults, TimedFault } from './faults.js'
 import type { Oracle } from './oracle.js'
+import { type Cell, operationOf, type Pair } from './pairs.js'
 import type { Scheduler } from './scheduler.js'
 import type { TableSpec } from './schema.js'
 import type { ClientSession } from './server/client-session.js'
@@ -23,9 +24,15 @@ export interface DirectorContext {
   /** Has memory forget all that it may of the tables that are not held whole; how many keys that were. */
   readonly evictAll: () => number
   readonly chosen: readonly TimedFault[]
+  /** What the run is to have much of. */
+  readonly favours: Pair
   /** Between two faults, at most. */
   readonly pauseMs: number
 }
+
+/** How often the favoured fault is aimed at a commit with the favoured operation, and how soon after it then strikes, at most. */
+const AIMED_CHANCE = 0.3
+const AIMED_MS = 4
 
 /** Another process's walsender. */
 const FOREIGN_PID = 99_999
@@ -54,14 +61,29 @@ export class Director {
     return this.#lasting === 0
   }
 
+  /** A transaction of these operations has committed. If the run favours one of them together with a fault, that may strike before it is shown. */
+  committed(operations: ReadonlySet<Cell>): void {
+    const { scheduler, random, chosen, favours } = this.#context
+    const { fault, operation } = favours
+    const aimed = chosen.find(name => name === fault)
+    if (aimed === undefined || operation === undefined) return
+    if (![...operations].some(cell => operationOf(cell) === operation) || !random.chance(AIMED_CHANCE)) return
+    scheduler.after(random.below(AIMED_MS), () => {
+      if (!this.#isStopped) this.#strike(aimed)
+    })
+  }
+
   #later(): void {
-    const { scheduler, random, pauseMs, chosen, faults } = this.#context
+    const { scheduler, random, pauseMs, chosen } = this.#context
     scheduler.after(pauseMs * (random.below(1000) / 1000), () => {
       if (this.#isStopped) return
-      const fault = random.pick(chosen)
-      if (this.#acts[fault]()) faults.count(fault)
+      this.#strike(random.pick(chosen))
       this.#later()
     })
+  }
+
+  #strike(fault: TimedFault): void {
+    if (this.#acts[fault]()) this.#context.faults.count(fault)
   }
 
   /** Whether there was anything to do it to. */

@@ -25,8 +25,11 @@ export class Exposure {
     this.pairs.struck(fault, this.#decoder, this.#underWay())
   }
 
-  committed(transaction: Transaction): void {
-    this.pairs.committed(this.#decoder, this.#coverage.exposed.get(transaction) ?? new Set())
+  /** What the transaction has done. */
+  committed(transaction: Transaction): ReadonlySet<Cell> {
+    const cells = this.#coverage.exposed.get(transaction) ?? new Set()
+    this.pairs.committed(this.#decoder, cells)
+    return cells
   }
 
   #underWay(): Set<Cell> {

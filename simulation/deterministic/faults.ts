@@ -80,18 +80,23 @@ export type Consequence = (typeof CONSEQUENCES)[number]
 
 export type FaultName = (typeof CHANCE_FAULTS)[number] | (typeof COUNTED)[number] | TimedFault
 
+/** A fault that the run favours strikes so much more often than it would. */
+const FAVOURED_FACTOR = 4
+
 /** Which faults a run has, and how often each has struck. */
 export class Faults {
   readonly counts: Partial<Record<FaultName | Consequence, number>> = {}
   readonly #random: Random
   readonly #enabled: ReadonlySet<FaultName>
+  readonly #favoured: FaultName | undefined
   #isActive = true
   /** Told of each that strikes. */
   onStruck: (name: FaultName) => void = () => undefined
 
-  constructor(random: Random, enabled: Iterable<FaultName>) {
+  constructor(random: Random, enabled: Iterable<FaultName>, favoured?: FaultName) {
     this.#random = random
     this.#enabled = new Set(enabled)
+    this.#favoured = favoured
   }
 
   /** No more of them. */
@@ -101,7 +106,8 @@ export class Faults {
 
   /** Whether this fault strikes here and now. */
   strikes(name: FaultName, chance: number): boolean {
-    if (!this.#isActive || !this.#enabled.has(name) || !this.#random.chance(chance)) return false
+    if (!this.#isActive || !this.#enabled.has(name)) return false
+    if (!this.#random.chance(name === this.#favoured ? FAVOURED_FACTOR * chance : chance)) return false
     this.count(name)
     return true
   }

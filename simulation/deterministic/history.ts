@@ -19,6 +19,7 @@ import { Reader } from './readers.js'
 import { Scheduler } from './scheduler.js'
 import { type Declaration, declarationOf, type TableSpec } from './schema.js'
 import type { Script, WriterScript } from './script.js'
+import { shortQueues } from './short-queue.js'
 import { Cutter } from './server/cutter.js'
 import type { Position } from './server/log.js'
 import { PostgresModel } from './server/model.js'
@@ -53,6 +54,8 @@ export interface HistoryOptions {
   readonly closesInTurmoil: boolean
   /** What a look at the clock costs. */
   readonly lookMs: number
+  /** So many bytes of its stream wait before the cache stops reading; undefined: as many as it likes. */
+  readonly queueBytes: number | undefined
   /** How many notes of what happened are kept. */
   readonly traceLines?: number
   /** A part of a history: it need not have what every whole one has. */
@@ -103,6 +106,7 @@ export async function runHistory(options: HistoryOptions): Promise<HistoryResult
   // What has to be read from disk is read before: nothing real may happen in between.
   await decoders[options.decoder].load()
   const restore = options.broken?.apply?.()
+  const restoreQueues = options.queueBytes === undefined ? undefined : shortQueues(options.queueBytes)
   const { stackTraceLimit } = Error
   // Listeners that fail on purpose are warned of.
   const { emitWarning } = process
@@ -114,6 +118,7 @@ export async function runHistory(options: HistoryOptions): Promise<HistoryResult
   } finally {
     Error.stackTraceLimit = stackTraceLimit
     process.emitWarning = emitWarning
+    restoreQueues?.()
     restore?.()
   }
 }
@@ -145,7 +150,7 @@ class History {
     this.#random = new Random(seed)
     this.#trace = new Trace(options.traceLines ?? 0)
     this.#scheduler = new Scheduler(this.#random.fork(1), this.#trace)
-    this.#faults = new Faults(this.#random.fork(2), chanceFaults)
+    this.#faults = new Faults(this.#random.fork(2), chanceFaults, options.mix.favours.fault)
     this.#cutter = new Cutter(options.cutsEveryFrame)
     const { clock } = this.#scheduler
     this.#model = new PostgresModel({ random: this.#random.fork(3), major, wallMs: () => clock.wallMs() })
@@ -220,8 +225,9 @@ class History {
           standbyMissing: () => this.#director?.isStandbyMissing ?? false,
           onAcknowledged: commit => oracle.acknowledged(commit),
           onCommitted: transaction => {
-            this.#exposure.committed(transaction)
+            const operations = this.#exposure.committed(transaction)
             oracle.committed(transaction.changes)
+            this.#director?.committed(operations)
           },
         },
         each,
@@ -269,6 +275,7 @@ class History {
       tables: mix.tables,
       writers,
       chosen: this.#options.timedFaults,
+      favours: mix.favours,
       pauseMs: this.#options.faultPauseMs,
     })
     this.#server.onArrived = () => reader.arrived()

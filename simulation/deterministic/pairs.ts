@@ -66,20 +66,8 @@ const HEEDS_NO_PUBLICATION = 'it heeds no publication'
 const HAS_NO_TABLE = 'it is about no table'
 const SUMS_ARE_WHOLE = 'the sums are taken over whole tables, in memory alone'
 
-const NEVER_SO_MUCH_AT_ONCE =
-  'the cache lets 8 MiB wait before it stops reading, and takes what the scripted network brings faster than that; tried on real servers'
-
-/** Faults that do not come about here. If they ever do, they are counted all the same. */
-export const OUT_OF_REACH: ReadonlySet<FaultName> = new Set(['backpressure'])
-
 /** Pairs that are not to be had, and why not. */
 const INFEASIBLE: readonly { readonly pair: Pair; readonly reason: string }[] = [
-  ...[...OUT_OF_REACH].flatMap(fault => [
-    ...OPERATIONS.map(operation => ({ pair: { fault, operation }, reason: NEVER_SO_MUCH_AT_ONCE })),
-    ...DIMENSIONS.identity.map(identity => ({ pair: { fault, identity }, reason: NEVER_SO_MUCH_AT_ONCE })),
-    ...DIMENSIONS.decoder.map(decoder => ({ pair: { fault, decoder }, reason: NEVER_SO_MUCH_AT_ONCE })),
-    ...DIMENSIONS.residency.map(residency => ({ pair: { fault, residency }, reason: NEVER_SO_MUCH_AT_ONCE })),
-  ]),
   { pair: { operation: 'truncate', decoder: 'decoderbufs' }, reason: DECODER_SENDS_NO_TRUNCATE },
   { pair: { operation: 'transfer', residency: 'bounded' }, reason: SUMS_ARE_WHOLE },
   ...(['wal2json', 'decoderbufs'] as const).map(decoder => ({
@@ -122,6 +110,10 @@ export function cellOf(operation: Operation, spec: TableSpec | null): Cell {
       ? NO_TABLE
       : (spec.identity === 'full' ? 2 : 0) + (spec.maxRows === null ? 0 : 1)
   return OPERATIONS.indexOf(operation) * TABLE_KINDS + table
+}
+
+export function operationOf(cell: Cell): Operation {
+  return OPERATIONS[Math.floor(cell / TABLE_KINDS)]!
 }
 
 const FIRST_OPERATION = numberOf('operation', OPERATIONS[0])

@@ -24,8 +24,15 @@ const OF_CUTS: ReadonlySet<FaultName> = new Set([
 /** What a decoder can't carry; `pairs.ts` says why. */
 const NOT_CARRIED: Readonly<Partial<Record<DecoderName, readonly Feature[]>>> = { decoderbufs: ['truncate'] }
 
+/** Where giant transactions are to be cut after each frame: of so many transactions of a writer some are, and of so many steps a hundred have an effect. */
+const GIANT_CUT_TRANSACTIONS = 3
+const GIANT_CUT_STEPS = 220
+
 /** Of other faults than the favoured one, a run has so many at most: it is to strike often. */
 const OTHER_FAULTS_MAX = 3
+
+/** Bytes that wait in a short queue: a few frames, some dozens, a good part of what the network brings at once. */
+const SHORT_QUEUES = [500, 4_000, 60_000] as const
 
 /** Everything about history `index` of a seed: the same for the same numbers. Each run has a random part of what there is, and much of what it favours. */
 export function plan(
@@ -68,22 +75,30 @@ export function plan(
     isFollowed: mode !== 'volume' && random.chance(0.4),
     memoryBytes: mode === 'swarm' && random.chance(0.1) ? random.between(1, 6) * 2 ** 20 : undefined,
     closesInTurmoil: !isCut && random.chance(0.08),
+    queueBytes: queueBytes(random, mode, favours.fault),
   }
+}
+
+/** What may wait before the cache stops reading; undefined: as much as it likes. */
+function queueBytes(random: Random, mode: Mode, favoured: FaultName | undefined): number | undefined {
+  if (favoured === 'backpressure') return SHORT_QUEUES[0]
+  return mode === 'swarm' && random.chance(0.25) ? random.pick(SHORT_QUEUES) : undefined
 }
 
 function mixOf(random: Random, mode: Mode, features: ReadonlySet<Feature>, favours: Pair): Mix {
   const tables = [...new Set([...tablesFor(random), ...needsOf(favours).tables])]
   const shared = { tables, features, favours, pauseMs: random.between(2, 60) }
+  const isGiant = favours.operation === 'giant transaction'
   switch (mode) {
     // As few frames as every history is to have, or a little more: each costs a connection.
     case 'every frame':
       return {
         ...shared,
         writers: random.between(2, 3),
-        transactions: random.between(6, 7),
+        transactions: isGiant ? GIANT_CUT_TRANSACTIONS : random.between(6, 7),
         stepsMax: random.between(3, 5),
         keys: random.between(6, 40),
-        giantSteps: 15,
+        giantSteps: isGiant ? GIANT_CUT_STEPS : 15,
         giantChance: 0.03,
       }
     case 'swarm':
@@ -93,7 +108,7 @@ function mixOf(random: Random, mode: Mode, features: ReadonlySet<Feature>, favou
         transactions: random.between(6, 10),
         stepsMax: random.between(3, 12),
         keys: random.between(6, 40),
-        giantSteps: random.pick([100, 1000, 4000]),
+        giantSteps: random.pick(isGiant ? [400, 1000, 4000] : [100, 1000, 4000]),
         giantChance: 0.03,
       }
     case 'volume':

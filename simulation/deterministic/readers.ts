@@ -243,15 +243,21 @@ export class Reader {
       return
     }
     const wasDoubtful = oracle.doubts.has(spec)
+    const wasHeld = this.#isHeld(spec)
     const found = await table.findUnique({
       where: propertiesOf(spec, key),
       onUnknown: 'throw',
       onStale: 'serve',
     })
     if (wasDoubtful || oracle.doubts.has(spec)) return
-    // Where there was no room for what is held, nothing could be served: then it is PostgreSQL's own answer.
-    const to = this.#context.isMemoryShort ? oracle.newestCommit : oracle.place(cache)
-    oracle.checkBetween(spec, key, found, from, to)
+    // While nothing is held that could be served, it is PostgreSQL's own answer.
+    const mayBeServers = this.#context.isMemoryShort || !wasHeld || !this.#isHeld(spec)
+    oracle.checkBetween(spec, key, found, from, mayBeServers ? oracle.newestCommit : oracle.place(cache))
+  }
+
+  /** Whether memory has anything of the table: not while it is read anew by itself, or has no room. */
+  #isHeld({ name }: TableSpec): boolean {
+    return this.#context.cache.health().tables.find(each => each.name === `public.${name}`)?.failed === null
   }
 
   /** A token of now: whatever is read with it shows everything that was acknowledged before. */

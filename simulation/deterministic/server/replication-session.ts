@@ -83,13 +83,17 @@ export class ScriptedReplication implements ReplicationConnection {
   }
 
   pause(): void {
-    if (!this.#isClosing) this.#isPaused = true
+    if (this.#isClosing) return
+    this.#isPaused = true
     this.#session.server.faults.count('backpressure')
   }
 
+  /** What waits is read in a later turn, as from a socket: until it is paused again. */
   resume(): void {
     this.#isPaused = false
-    for (const chunk of this.#unread.splice(0)) this.#read(chunk)
+    this.#session.server.scheduler.after(0, () => {
+      while (!this.#isPaused && this.#unread.length > 0) this.#read(this.#unread.shift()!)
+    })
   }
 
   close(): Promise<void> {
@@ -101,7 +105,7 @@ export class ScriptedReplication implements ReplicationConnection {
 
   /** A chunk has come out of the network: it waits in the socket while nobody reads. */
   #arrived(chunk: Buffer): void {
-    if (this.#isPaused) this.#unread.push(chunk)
+    if (this.#isPaused || this.#unread.length > 0) this.#unread.push(chunk)
     else this.#read(chunk)
   }
 
