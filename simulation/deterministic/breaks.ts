@@ -11,7 +11,7 @@ import { Readers } from '../../src/store/readers.js'
 import { Store } from '../../src/store/store.js'
 import { TableStore } from '../../src/store/table.js'
 import { FrameQueue } from '../../src/wire/frames.js'
-import { replace } from './replace.js'
+import { replace } from '../replace.js'
 
 /** What the scripted server is to keep from the cache, as if nobody looked. */
 export type Hidden = 'timeline'

@@ -3,8 +3,10 @@ import pg from 'pg'
 import { type Cache, MemoryLimitError, openCache } from '../../src/index.js'
 import { type DecoderName, decoders } from '../../src/decode/index.js'
 import { FILL_RULES_OPTION } from '../../src/cache/options.js'
+import { InvariantWatch } from '../invariants/watch.js'
 import { Random } from '../random.js'
 import type { Break } from './breaks.js'
+import { CountedTimers } from './counted-timers.js'
 import { Coverage, FRAMES_MIN } from './coverage.js'
 import { Director } from './director.js'
 import { Doubts } from './doubts.js'
@@ -133,6 +135,7 @@ class History {
   readonly #model: PostgresModel
   readonly #server: ScriptedServer
   readonly #cutter: Cutter
+  readonly #timers: CountedTimers
   readonly #exposure: Exposure
   readonly #doubts: Doubts
   #rounds = 0
@@ -152,7 +155,8 @@ class History {
     this.#scheduler = new Scheduler(this.#random.fork(1), this.#trace)
     this.#faults = new Faults(this.#random.fork(2), chanceFaults, options.mix.favours.fault)
     this.#cutter = new Cutter(options.cutsEveryFrame)
-    const { clock } = this.#scheduler
+    const { clock, timers } = this.#scheduler
+    this.#timers = new CountedTimers(timers)
     this.#model = new PostgresModel({ random: this.#random.fork(3), major, wallMs: () => clock.wallMs() })
     this.#exposure = new Exposure(options.decoder, this.#coverage, this.#model)
     this.#faults.onStruck = fault => this.#exposure.struck(fault)
@@ -176,10 +180,13 @@ class History {
     const { mix } = this.#options
     writeFirstRows(this.#model, this.#random.fork(7), mix)
     const pool = new pg.Pool()
+    const watch = new InvariantWatch({ onViolation: error => this.#fail(new MismatchError(error.message)) })
     try {
       await this.#live(pool)
     } catch (error) {
       this.#fail(error)
+    } finally {
+      watch.stop()
     }
     if (this.#reader?.refused['CACHE_MEMORY_LIMIT'] !== undefined) this.#faults.tally('memory limit reached')
     const { hash, lines } = this.#trace
@@ -394,6 +401,7 @@ class History {
     const { sessions, slots } = this.#server
     if (sessions.size > 0 || (slots.byName.size > 0 && !this.#isSlotLeft))
       throw new MismatchError(`${who} has left ${sessions.size} sessions and ${slots.byName.size} slots.`)
+    if (this.#timers.waiting > 0) throw new MismatchError(`${who} has left ${this.#timers.waiting} timers.`)
   }
 
   /** Whoever is refused at the start tries again, as what starts an application does. */
@@ -410,7 +418,8 @@ class History {
 
   async #attempt(pool: pg.Pool, entities: Declaration[]): Promise<{ cache: Cache | null; error: unknown }> {
     const { decoder, isDurable, maxStalenessMs, memoryBytes, broken } = this.#options
-    const { clock, timers } = this.#scheduler
+    const { clock } = this.#scheduler
+    const timers = this.#timers
     const random = this.#random.fork(6)
     const note = (message: string): unknown => {
       this.#note(message)

@@ -86,19 +86,24 @@ test.each([
     decoder: 'wal2json',
   },
   {
-    found: 'an eviction that was due when the cache had just been closed, which is the simulation’s own mistake',
+    found:
+      'an eviction that was due when the cache had just been closed, which is the simulation’s own mistake',
     mode: 'every frame',
     seed: 2,
     from: 212,
     decoder: 'decoderbufs',
   },
-] as const)('a seed that once found something: $found', async ({ mode, seed, from, decoder }) => {
-  const { failure } = await runDeterministic({
-    seed,
-    from,
-    histories: 1,
-    decoders: [decoder],
-    mode,
-  })
-  expect(failure?.error).toBeUndefined()
-}, 60_000)
+] as const)(
+  'a seed that once found something: $found',
+  async ({ mode, seed, from, decoder }) => {
+    const { failure } = await runDeterministic({
+      seed,
+      from,
+      histories: 1,
+      decoders: [decoder],
+      mode,
+    })
+    expect(failure?.error).toBeUndefined()
+  },
+  60_000,
+)

@@ -38,6 +38,8 @@ export class Walsender {
   /** Everything before it was sent. */
   #sent: Position = 0
   #bytesUnderWay = 0
+  /** What the cache has confirmed last on this connection. */
+  #reported: Position = 0
   /** It decodes, and says nothing; whether it was asked meanwhile to answer. */
   #isDecoding = false
   #isStopped = false
@@ -125,6 +127,9 @@ export class Walsender {
     trace.number(flushed)
     this.#heardMs = scheduler.nowMs
     this.#hasAsked = false
+    if (flushed < this.#reported)
+      this.#server.fail(new Error(`The cache has confirmed ${flushed} after ${this.#reported}.`))
+    this.#reported = flushed
     if (flushed > this.#sent)
       this.#server.fail(new Error(`The cache has confirmed ${flushed}, but only ${this.#sent} was sent.`))
     this.#server.onConfirmed(flushed)
