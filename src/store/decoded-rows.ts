@@ -56,7 +56,11 @@ export class DecodedRows {
 
   /** Of the newest version of a row what is kept under its key; undefined if nothing is. */
   kept(record: Address, decodedKey: DecodedKey): object | undefined {
-    return this.#chains.slab.has(record, DECODED) ? this.byKey.get(decodedKey) : undefined
+    const { slab } = this.#chains
+    if (!slab.has(record, DECODED)) return undefined
+    const kept = this.byKey.get(decodedKey)
+    if (kept === undefined) slab.unset(record, DECODED)
+    return kept
   }
 
   /** As `decode`, of the newest version of a row, which is looked up by its key: it is kept from now on if that is often. */
@@ -71,40 +75,43 @@ export class DecodedRows {
    * for each row of an answer.
    */
   found(record: Address, row: RowId): object {
-    return this.#isKeptOrToBe(record, row) ? this.#foundKept(record) : this.decode(record)
+    if (this.#chains.rows.head(row) !== record) return this.decode(record)
+    const kept = this.#foundKept(record)
+    if (kept !== undefined) return kept
+    const decoded = this.decode(record)
+    if (this.#deservesPlace(row)) this.#keep(record, this.keyOf(record), decoded)
+    return decoded
   }
 
   /** As `found`, of a record that `view` shows. `isNewest`: it is known to be the newest version of its row; else that is looked up. */
   shown(record: Address, view: TupleView, isNewest: boolean): object {
-    const { slab } = this.#chains
+    const { slab, rows } = this.#chains
+    const isAscii = slab.has(record, ASCII)
     const row = slab.rowId(record)
-    if (isNewest ? this.#isNewestKeptOrToBe(record, row) : this.#isKeptOrToBe(record, row))
-      return this.#foundKept(record)
-    return this.#layout.decode(view, slab.has(record, ASCII))
+    if (!isNewest && rows.head(row) !== record) return this.#layout.decode(view, isAscii)
+    const kept = this.#foundKept(record)
+    if (kept !== undefined) return kept
+    const decoded = this.#layout.decode(view, isAscii)
+    if (this.#deservesPlace(row)) this.#keep(record, this.keyOf(record), decoded)
+    return decoded
   }
 
-  #isKeptOrToBe(record: Address, row: RowId): boolean {
-    return this.#chains.rows.head(row) === record && this.#isNewestKeptOrToBe(record, row)
-  }
-
-  #isNewestKeptOrToBe(record: Address, row: RowId): boolean {
-    return this.#chains.slab.has(record, DECODED) || this.#deservesPlace(row)
+  /** Of the newest version of a row what is kept; undefined if nothing is. */
+  #foundKept(record: Address): object | undefined {
+    const { slab } = this.#chains
+    if (!slab.has(record, DECODED)) return undefined
+    const decodedKey = this.keyOf(record)
+    const isNoted = ++this.#looking % ONE_IN === 0
+    const kept = isNoted ? this.byKey.get(decodedKey) : this.byKey.peek(decodedKey)
+    // Another row has driven it out, and it has to deserve its place anew.
+    if (kept === undefined) slab.unset(record, DECODED)
+    return kept
   }
 
   /** Where there is no room left, only some of the rows that could be are kept: to drive out one of them for another costs more than it saves. */
   #deservesPlace(row: RowId): boolean {
     if (!this.#foundLately.seen(row)) return false
     return this.byKey.size < this.byKey.max || ++this.#displacing % ONE_IN === 0
-  }
-
-  #foundKept(record: Address): object {
-    const decodedKey = this.keyOf(record)
-    const isNoted = ++this.#looking % ONE_IN === 0
-    const kept = isNoted ? this.byKey.get(decodedKey) : this.byKey.peek(decodedKey)
-    if (kept !== undefined) return kept
-    const decoded = this.decode(record)
-    this.#keep(record, decodedKey, decoded)
-    return decoded
   }
 
   /** Not behind a truncation, published or pending: a snapshot may still read what that one killed. */
