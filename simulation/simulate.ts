@@ -41,7 +41,7 @@ export interface SimulationResult {
   readonly comparisonsBy: Checker['comparisonsBy']
   /** Looks that the subject refused to answer. */
   readonly refused: number
-  /** How often the change feed was behind what was shown when a barrier was reached, and for how long, all together. */
+  /** How often the change feed was behind what was shown when a barrier was reached, and how often it was looked at again until it was not. */
   readonly feedBehind: Readonly<FeedBehind>
   /** How often each fault was begun. */
   readonly faults: Readonly<Partial<Record<FaultName, number>>>
@@ -67,8 +67,8 @@ const CHECKS = 1
 const FAULTS = 2
 /** After the last fault: what was refused is answered again, and what the stream does not say has been found out. */
 const RIGHT_AGAIN_MS = 60_000
-/** What a load has made different is told once both generations have been compared, some turns after the new one is shown. */
-const TOLD_MS = 10_000
+/** What a load has made different is told once both generations have been compared, some turns after the new one is shown: after so many looks at the latest. */
+const LOOKS_UNTIL_TOLD = 50
 const LOOK_AGAIN_MS = 50
 /** While memory comes right again, it may be looked at so often. */
 const GLANCE_MS = 20
@@ -113,7 +113,7 @@ async function carryOutAll(options: SimulationOptions, actors: Actors): Promise<
   const random = new Random(seed)
   const hash = new HistoryHash()
   using checker = new Checker(model, subject, random.fork(CHECKS))
-  const stage: Stage = { ...actors, checker, feedBehind: { times: 0, ms: 0 } }
+  const stage: Stage = { ...actors, checker, feedBehind: { times: 0, looks: 0 } }
   const history = {
     random,
     tables,
@@ -178,7 +178,7 @@ interface Stage extends Actors {
 
 interface FeedBehind {
   times: number
-  ms: number
+  looks: number
 }
 
 async function carryOut(operation: Operation, stage: Stage): Promise<Difference | undefined> {
@@ -212,31 +212,28 @@ async function reachBarrier(stage: Stage): Promise<Difference | undefined> {
   await injector?.end()
   const selected = await writers.selectAll(tables)
   const deadline = performance.now() + RIGHT_AGAIN_MS
-  let behindSince: number | undefined
-  for (;;) {
+  for (let looksBehind = 0; ; ) {
     const onTheWay = await catchUp(stage)
     if (onTheWay !== undefined) return onTheWay
-    const now = performance.now()
+    const isLate = performance.now() >= deadline
+    let isBeingTold = false
     try {
       const difference = checker.barrier(selected)
       if (difference === undefined) {
         injector?.settled()
-        if (behindSince !== undefined) feedBehind.ms += Math.round(now - behindSince)
         return undefined
       }
-      if (injector === undefined) return difference
-      if (difference.where === TOLD && behindSince === undefined) {
-        behindSince = now
-        feedBehind.times++
-      }
-      const isBeingTold = difference.where === TOLD && now < behindSince! + TOLD_MS
-      const isBeingFoundOut = injector.isDoubtful && now < deadline
+      isBeingTold = injector !== undefined && difference.where === TOLD && looksBehind < LOOKS_UNTIL_TOLD
+      const isBeingFoundOut = injector?.isDoubtful === true && !isLate
       if (!isBeingTold && !isBeingFoundOut) return difference
-      await (isBeingTold ? nextTurn() : sleep(LOOK_AGAIN_MS))
     } catch (error) {
-      if (now >= deadline || !subject.refuses(error)) throw error
-      await sleep(LOOK_AGAIN_MS)
+      if (isLate || !subject.refuses(error)) throw error
     }
+    if (isBeingTold) {
+      if (looksBehind++ === 0) feedBehind.times++
+      feedBehind.looks++
+    }
+    await (isBeingTold ? nextTurn() : sleep(LOOK_AGAIN_MS))
   }
 }
 
