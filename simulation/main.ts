@@ -37,7 +37,12 @@ ${scriptedHelp}
   --steps N         ${Object.entries(scenarios)
     .map(([name, { unit, defaultSteps }]) => `${name}: ${unit} (${defaultSteps})`)
     .join(', ')}
-  --minutes N       again and again, with one seed after the other, for so long; what is counted is added up
+  --minutes N       again and again, with one seed after the other, for so long; what is counted is added up.
+                    Side by side: ${Object.entries(scenarios)
+                      .flatMap(([name, { lanes = 1 }]) =>
+                        lanes === 1 ? [] : [`${name}: ${lanes}, each with a server of its own`],
+                      )
+                      .join('; ')}
   --decoder NAME    ${decoderNames.join(', ')} (pgoutput); without a server also all
   --portable        the same history for every decoder: without ${oddities.join(', ')}.
                     Then changesHash is the same too. Otherwise, only what the decoder itself can't carry is left out

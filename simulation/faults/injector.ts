@@ -26,6 +26,8 @@ export class Injector implements AsyncDisposable {
   readonly #scene: FaultScene
   readonly #lasting = new Set<Fault>()
   #client: pg.Client
+  /** Settles when the client is free. */
+  #free: Promise<unknown> = Promise.resolve()
   #aside: pg.Client[] = []
   #isDoubtful = false
 
@@ -38,7 +40,7 @@ export class Injector implements AsyncDisposable {
       proxy,
       tables: options.tables,
       random: options.random,
-      query: sql => this.#client.query(sql),
+      query: sql => this.#query(sql),
       queryAside: (...statements) => this.#queryAside(statements),
       reconnect: () => this.#reconnect(),
     }
@@ -91,6 +93,13 @@ export class Injector implements AsyncDisposable {
     await this.#endAside()
     await this.#client.end()
     await this.#proxy[Symbol.asyncDispose]()
+  }
+
+  /** One after the other: a fault that ends by a timer may ask while another one begins. */
+  #query(sql: string): Promise<pg.QueryResult> {
+    const answered = this.#free.then(() => this.#client.query(sql))
+    this.#free = answered.catch(() => 'told to whoever asked')
+    return answered
   }
 
   async #queryAside(statements: readonly string[]): Promise<void> {
