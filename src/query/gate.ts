@@ -1,10 +1,11 @@
 import { OverloadedError } from '../errors.js'
+import { WaitingLine } from '../runtime/waiting-line.js'
 
 /** How many reads may ask PostgreSQL at once, and how many may wait for that: so that a sick primary is not stampeded. */
 export class DatabaseGate {
   readonly #runningMax: number
   readonly #waitingMax: number
-  readonly #line: (() => void)[] = []
+  readonly #line = new WaitingLine()
   #running = 0
 
   constructor(runningMax: number, waitingMax: number) {
@@ -29,28 +30,11 @@ export class DatabaseGate {
     signal?.throwIfAborted()
     if (this.#running < this.#runningMax) this.#running++
     else if (this.#line.length >= this.#waitingMax) throw new OverloadedError(this.#line.length)
-    else await this.#turn(signal)
+    else await this.#line.wait(signal)
     try {
       return await work()
     } finally {
-      const next = this.#line.shift()
-      if (next === undefined) this.#running--
-      else next()
+      if (!this.#line.next()) this.#running--
     }
-  }
-
-  #turn(signal: AbortSignal | undefined): Promise<void> {
-    return new Promise((resolve, reject) => {
-      const go = (): void => {
-        signal?.removeEventListener('abort', giveUp)
-        resolve()
-      }
-      const giveUp = (): void => {
-        this.#line.splice(this.#line.indexOf(go), 1)
-        reject(signal!.reason as Error)
-      }
-      this.#line.push(go)
-      signal?.addEventListener('abort', giveUp, { once: true })
-    })
   }
 }

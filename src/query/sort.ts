@@ -1,4 +1,5 @@
 import { TEXT, type TupleView } from '../change/change.js'
+import type { CompareTexts } from '../sql/compare-bytes.js'
 import type { ColumnTypes } from './predicate.js'
 import type { Sorting } from './query.js'
 
@@ -54,14 +55,7 @@ const NULL_START = -1
 
 interface SortColumn {
   readonly column: number
-  readonly compare: (
-    a: Uint8Array,
-    aStart: number,
-    aEnd: number,
-    b: Uint8Array,
-    bStart: number,
-    bEnd: number,
-  ) => number
+  readonly compare: CompareTexts
   readonly direction: number
   readonly nulls: number
   readonly starts: number[]

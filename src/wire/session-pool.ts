@@ -1,5 +1,6 @@
 import { ClosedError, ConnectionError } from '../errors.js'
 import type { Connections, QueryConnection } from '../runtime.js'
+import { WaitingLine } from '../runtime/waiting-line.js'
 
 /**
  * walcache's own few sessions: so handlers that hold every client of the caller's pool can't keep it waiting.
@@ -13,7 +14,7 @@ export class SessionPool {
   /** Those on which `run` works. */
   readonly #busy = new Set<QueryConnection>()
   /** Those who wait for a place; their number is bounded by their callers. */
-  readonly #line: (() => void)[] = []
+  readonly #line = new WaitingLine()
   #used = 0
   readonly #closing = new AbortController()
   #closed: Promise<void> | null = null
@@ -109,32 +110,15 @@ export class SessionPool {
   async #enter(signal: AbortSignal | undefined): Promise<void> {
     signal?.throwIfAborted()
     this.#closing.signal.throwIfAborted()
-    if (this.#used >= this.#max) await this.#turn(signal)
+    if (this.#used >= this.#max) await this.#line.wait(signal)
     else this.#used++
     if (this.#closed === null) return
     this.#leave()
     throw this.#closing.signal.reason
   }
 
-  #turn(signal: AbortSignal | undefined): Promise<void> {
-    return new Promise((resolve, reject) => {
-      const go = (): void => {
-        signal?.removeEventListener('abort', giveUp)
-        resolve()
-      }
-      const giveUp = (): void => {
-        this.#line.splice(this.#line.indexOf(go), 1)
-        reject(signal!.reason as Error)
-      }
-      this.#line.push(go)
-      signal?.addEventListener('abort', giveUp, { once: true })
-    })
-  }
-
   #leave(): void {
-    const next = this.#line.shift()
-    if (next !== undefined) next()
-    else if (--this.#used === 0) this.#onEmpty()
+    if (!this.#line.next() && --this.#used === 0) this.#onEmpty()
   }
 
   /**

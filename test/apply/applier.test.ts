@@ -1,14 +1,13 @@
 import { describe, expect, test } from 'vitest'
-import { Applier } from '../../src/apply/applier.js'
 import type { BoundRelation } from '../../src/apply/binding.js'
 import { liveTable } from '../../src/cache/live-table.js'
 import { UNCHANGED } from '../../src/change/change.js'
 import type { Lsn } from '../../src/change/lsn.js'
 import { DivergedError, MemoryLimitError } from '../../src/errors.js'
-import { silentLogger } from '../../src/observe.js'
 import { lookUp } from '../../src/query/live.js'
 import { type ScriptChange, ScriptSource } from '../../src/source/script-source.js'
 import { Store } from '../../src/store/store.js'
+import { applierOf, applyAll } from '../support/applier.js'
 import { mappingOf, relationOf } from '../support/table.js'
 import { tupleOf } from '../support/tuple.js'
 import { VirtualRuntime } from '../support/virtual-runtime.js'
@@ -37,12 +36,8 @@ function open(tableLimitBytes = 2 ** 24) {
   const positions: { lsn: Lsn; changed: boolean }[] = []
   let aborted = 0
   let silent = 0
-  const applier = new Applier({
-    store,
-    tables: [live],
+  const applier = applierOf(store, [live], {
     runtime,
-    sliceMs: 5,
-    logger: silentLogger,
     onPosition: (lsn, changed) => positions.push({ lsn, changed }),
     onSilentCommit: () => silent++,
     onAborted: () => aborted++,
@@ -56,15 +51,6 @@ function open(tableLimitBytes = 2 ** 24) {
     aborted: () => aborted,
     silent: () => silent,
     get: (id: number) => (lookUp(live, id, store.visible) as { name: string } | undefined)?.name,
-  }
-}
-
-/** Applies all that the source has, then ends. */
-async function applyAll(applier: Applier, source: ScriptSource<BoundRelation>): Promise<void> {
-  const end = new AbortController()
-  for await (const batch of source.batches(end.signal)) {
-    await applier.apply(batch)
-    await source.close()
   }
 }
 

@@ -1,5 +1,4 @@
 import { expect, test } from 'vitest'
-import { Applier } from '../../src/apply/applier.js'
 import type { BoundRelation } from '../../src/apply/binding.js'
 import { RowLostError } from '../../src/apply/filtered-writes.js'
 import { liveTable } from '../../src/cache/live-table.js'
@@ -8,12 +7,11 @@ import type { Lsn } from '../../src/change/lsn.js'
 import { SqlSnapshot } from '../../src/change/sql-snapshot.js'
 import { TableReloadingError } from '../../src/errors.js'
 import type { TableMapping } from '../../src/mapping/mapping.js'
-import { silentLogger } from '../../src/observe.js'
 import { keptRows } from '../../src/query/kept-rows.js'
 import { Store } from '../../src/store/store.js'
+import { applierOf } from '../support/applier.js'
 import { mappingOf, relationOf } from '../support/table.js'
 import { tupleOf } from '../support/tuple.js'
-import { VirtualRuntime } from '../support/virtual-runtime.js'
 
 const plain = mappingOf('docs', ['id', 'state', 'body'], ['id'])
 const filter = keptRows(plain, { state: 'open' })
@@ -25,14 +23,7 @@ function closed(rows: Readonly<Record<string, string>>) {
   const store = new Store({ limitBytes: 2 ** 26, tableLimitBytes: 2 ** 24, hashSeed: 1 })
   const before = liveTable(store, mapping)
   const asked: number[] = []
-  const applier = new Applier({
-    store,
-    tables: [before],
-    runtime: new VirtualRuntime(),
-    sliceMs: 5,
-    logger: silentLogger,
-    onPosition: () => undefined,
-    onAborted: () => undefined,
+  const applier = applierOf(store, [before], {
     onEntering: async ({ table: { format } }, key, xid) => {
       asked.push(xid)
       // The key of one short column: its length, and its text.

@@ -1,19 +1,16 @@
 import { describe, expect, test } from 'vitest'
-import { Applier } from '../../src/apply/applier.js'
-import type { BoundRelation } from '../../src/apply/binding.js'
 import { liveTable } from '../../src/cache/live-table.js'
 import { UNCHANGED } from '../../src/change/change.js'
 import { DivergedError } from '../../src/errors.js'
 import type { TableMapping } from '../../src/mapping/mapping.js'
-import { silentLogger } from '../../src/observe.js'
 import { keptRows } from '../../src/query/kept-rows.js'
 import { type ScriptChange, type ScriptRow, ScriptSource } from '../../src/source/script-source.js'
 import type { WriteObserver } from '../../src/store/table.js'
 import { NONE } from '../../src/store/address.js'
 import { Store } from '../../src/store/store.js'
+import { applierOf, applyAll } from '../support/applier.js'
 import { mappingOf, relationOf } from '../support/table.js'
 import { tupleOf } from '../support/tuple.js'
-import { VirtualRuntime } from '../support/virtual-runtime.js'
 
 const plain = mappingOf('docs', ['id', 'state', 'body'], ['id'])
 const relation = relationOf(plain)
@@ -59,14 +56,7 @@ function open(where: object, server: Readonly<Record<number, readonly [string | 
     truncated: () => undefined,
     failed: () => undefined,
   } satisfies WriteObserver
-  const applier = new Applier({
-    store,
-    tables: [live],
-    runtime: new VirtualRuntime(),
-    sliceMs: 5,
-    logger: silentLogger,
-    onPosition: () => undefined,
-    onAborted: () => undefined,
+  const applier = applierOf(store, [live], {
     onSilentCommit: () => void silent++,
     onEntering: async (_, key, xid) => {
       table.format.readKey(key, 0, view)
@@ -87,14 +77,8 @@ function open(where: object, server: Readonly<Record<number, readonly [string | 
     told,
     silent: () => silent,
     rows: () => [...live.finder.findMany({}, store.visible)].map(row => Object.values(row)),
-    async apply(...transactions: readonly (readonly ScriptChange[])[]): Promise<void> {
-      const source = new ScriptSource<BoundRelation>(transactions.map(changes => ({ changes })))
-      const end = new AbortController()
-      for await (const batch of source.batches(end.signal)) {
-        await applier.apply(batch)
-        await source.close()
-      }
-    },
+    apply: (...transactions: readonly (readonly ScriptChange[])[]): Promise<void> =>
+      applyAll(applier, new ScriptSource(transactions.map(changes => ({ changes })))),
   }
 }
 

@@ -1,5 +1,4 @@
 /** A bounded table, its stream and its queries, all in a test's hands. */
-import { Applier } from '../../src/apply/applier.js'
 import { CommitLog } from '../../src/apply/commit-log.js'
 import { Filler } from '../../src/apply/fill.js'
 import { FILL_RULES, type FillRules } from '../../src/apply/fill-rules.js'
@@ -8,12 +7,12 @@ import { formatLsn, type Lsn } from '../../src/change/lsn.js'
 import { SqlSnapshot } from '../../src/change/sql-snapshot.js'
 import type { Xid8 } from '../../src/change/xid.js'
 import { NotLocalError } from '../../src/errors.js'
-import { silentLogger } from '../../src/observe.js'
 import { fillByKey, fillQuery } from '../../src/query/fill.js'
 import { type LiveTable, lookUp } from '../../src/query/live.js'
 import { readFindMany } from '../../src/query/query.js'
 import type { QueryConnection, TextRow } from '../../src/runtime.js'
 import { Store } from '../../src/store/store.js'
+import { applierOf } from '../support/applier.js'
 import { mappingOf, relationOf } from '../support/table.js'
 import { type TupleValue, tupleOf } from '../support/tuple.js'
 import { VirtualRuntime } from '../support/virtual-runtime.js'
@@ -84,12 +83,8 @@ export function open(rules: FillRules = FILL_RULES, slotSnapshot = '1:1:') {
       } as unknown as QueryConnection),
   })
   const live: LiveTable = { ...whole, filler }
-  const applier = new Applier({
-    store,
-    tables: [live],
+  const applier = applierOf(store, [live], {
     runtime,
-    sliceMs: 5,
-    logger: silentLogger,
     log,
     onPosition: () => filler.moved(),
     onAborted: () => filler.moved(),

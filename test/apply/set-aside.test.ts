@@ -1,5 +1,4 @@
 import { describe, expect, test } from 'vitest'
-import { Applier } from '../../src/apply/applier.js'
 import { CommitLog } from '../../src/apply/commit-log.js'
 import { idOf, mergeCommits } from '../../src/apply/fill-image.js'
 import type { BoundRelation } from '../../src/apply/binding.js'
@@ -10,13 +9,12 @@ import type { Xid8 } from '../../src/change/xid.js'
 import type { TableMapping } from '../../src/mapping/mapping.js'
 import { SqlSnapshot } from '../../src/change/sql-snapshot.js'
 import { DivergedError, TableReloadingError } from '../../src/errors.js'
-import { silentLogger } from '../../src/observe.js'
 import { keyBytesOf, lookUp } from '../../src/query/live.js'
 import type { PackedRow } from '../../src/store/packed-row.js'
 import { Store } from '../../src/store/store.js'
+import { applierOf } from '../support/applier.js'
 import { mappingOf, relationOf } from '../support/table.js'
 import { tupleOf } from '../support/tuple.js'
-import { VirtualRuntime } from '../support/virtual-runtime.js'
 
 const whole = mappingOf('users', ['id', 'name'], ['id'])
 const mapping = whole
@@ -25,16 +23,7 @@ const users = relationOf(mapping)
 function open(mapping: TableMapping = whole, log?: CommitLog) {
   const store = new Store({ limitBytes: 2 ** 26, tableLimitBytes: 2 ** 24, hashSeed: 1 })
   const before = liveTable(store, mapping)
-  const applier = new Applier({
-    store,
-    tables: [before],
-    runtime: new VirtualRuntime(),
-    sliceMs: 5,
-    logger: silentLogger,
-    ...(log === undefined ? {} : { log }),
-    onPosition: () => undefined,
-    onAborted: () => undefined,
-  })
+  const applier = applierOf(store, [before], log === undefined ? {} : { log })
   let position = 0x100n
   const sink = {
     transaction(xid: number, changes: (bound: BoundRelation) => void): void {
@@ -159,14 +148,7 @@ test('nothing is delivered while the server is asked about a relation that was a
   const live = liveTable(store, mapping)
   const asked: unknown[] = []
   let answer: () => void = () => undefined
-  const applier = new Applier({
-    store,
-    tables: [live],
-    runtime: new VirtualRuntime(),
-    sliceMs: 5,
-    logger: silentLogger,
-    onPosition: () => undefined,
-    onAborted: () => undefined,
+  const applier = applierOf(store, [live], {
     onAnnounced: (xid, oids) => {
       asked.push([xid, [...oids]])
       return new Promise(resolve => {

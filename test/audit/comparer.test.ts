@@ -1,12 +1,11 @@
 import { beforeEach, expect, test } from 'vitest'
-import { Applier } from '../../src/apply/applier.js'
 import { Comparer } from '../../src/audit/comparer.js'
 import { liveTable } from '../../src/cache/live-table.js'
 import { formatLsn, type Lsn } from '../../src/change/lsn.js'
 import { SqlSnapshot } from '../../src/change/sql-snapshot.js'
-import { silentLogger } from '../../src/observe.js'
 import type { QueryConnection, TextRow } from '../../src/runtime.js'
 import { Store } from '../../src/store/store.js'
+import { applierOf } from '../support/applier.js'
 import { mappingOf, relationOf } from '../support/table.js'
 import { tupleOf } from '../support/tuple.js'
 import { VirtualRuntime } from '../support/virtual-runtime.js'
@@ -19,14 +18,9 @@ class Given {
   readonly runtime = new VirtualRuntime()
   readonly store = new Store({ limitBytes: 2 ** 24, tableLimitBytes: 2 ** 24, hashSeed: 1 })
   readonly live = liveTable(this.store, mapping)
-  readonly applier = new Applier({
-    store: this.store,
-    tables: [this.live],
+  readonly applier = applierOf(this.store, [this.live], {
     runtime: this.runtime,
-    sliceMs: 5,
-    logger: silentLogger,
     onPosition: () => this.#moved(),
-    onAborted: () => undefined,
   })
   readonly bound = this.applier.relation(relationOf(mapping))!
   #lsn = 0x100n

@@ -3,18 +3,19 @@ import pg from 'pg'
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest'
 import { defineTable, type LoadProgress, openCache, type OpenCacheOptions } from '../../src/index.js'
 import {
-  databaseOn,
   ledger,
   openWriter,
   type OwnDatabase,
   poolOf,
   slotIsWaiting,
   until,
+  usersDatabaseOn,
 } from '../support/cache.js'
 import { type PostgresServer, startPostgres } from '../support/postgres.js'
 import { shows } from '../support/shows.js'
 
 const users = defineTable<{ id: number; name: string }>({ name: 'users' })
+const usersDatabase = (rows?: number): Promise<OwnDatabase> => usersDatabaseOn(server, rows)
 
 // Of its own: open transactions here would hold up the slots of others.
 let server: PostgresServer
@@ -22,13 +23,6 @@ beforeAll(async () => {
   server = await startPostgres()
 })
 afterAll(() => server[Symbol.asyncDispose]())
-
-async function usersDatabase(rows = 3): Promise<OwnDatabase> {
-  const db = await databaseOn(server)
-  await db.query('create table users (id int primary key, name text)')
-  await db.query(`insert into users select i, 'user ' || i from generate_series(1, $1::int) i`, [rows])
-  return db
-}
 
 describe('a start that is aborted', () => {
   /** Opens a cache, aborts when `ready` says so, and expects the signal's own reason, soon, and nothing left. */

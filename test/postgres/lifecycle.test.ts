@@ -9,7 +9,6 @@ import {
 } from '../../src/index.js'
 import {
   caughtUp,
-  databaseOn,
   ledger,
   openWriter,
   type OwnDatabase,
@@ -17,11 +16,13 @@ import {
   recordingLogger,
   slotIsWaiting,
   until,
+  usersDatabaseOn,
 } from '../support/cache.js'
 import { type PostgresServer, startPostgres } from '../support/postgres.js'
 import { shows } from '../support/shows.js'
 
 const users = defineTable<{ id: number; name: string }>({ name: 'users' })
+const usersDatabase = (rows?: number): Promise<OwnDatabase> => usersDatabaseOn(server, rows)
 
 // Of its own: open transactions here would hold up the slots of others.
 let server: PostgresServer
@@ -29,13 +30,6 @@ beforeAll(async () => {
   server = await startPostgres()
 })
 afterAll(() => server[Symbol.asyncDispose]())
-
-async function usersDatabase(rows = 3): Promise<OwnDatabase> {
-  const db = await databaseOn(server)
-  await db.query('create table users (id int primary key, name text)')
-  await db.query(`insert into users select i, 'user ' || i from generate_series(1, $1::int) i`, [rows])
-  return db
-}
 
 test('many may be opened at the same time, and the first of all', async () => {
   shows('C12')

@@ -1,9 +1,7 @@
 import { beforeEach, describe, expect, test } from 'vitest'
 import { liveTable } from '../../src/cache/live-table.js'
-import { NULL, TEXT, TupleView } from '../../src/change/change.js'
 import type { Lsn } from '../../src/change/lsn.js'
 import { MemoryLimitError, NotReadyError } from '../../src/errors.js'
-import type { MappedColumn, TableMapping } from '../../src/mapping/mapping.js'
 import { buildIndex } from '../../src/query/build-index.js'
 import type { LiveTable } from '../../src/query/live.js'
 import { readFindMany } from '../../src/query/query.js'
@@ -11,7 +9,8 @@ import type { Runtime } from '../../src/runtime.js'
 import { Store } from '../../src/store/store.js'
 import { Random } from '../../simulation/random.js'
 import { seed } from '../support/seed.js'
-import { mappingOf } from '../support/table.js'
+import { mappingOf, typed } from '../support/table.js'
+import { tupleOf } from '../support/tuple.js'
 
 const INT4 = 23
 const TEXT_OID = 25
@@ -28,33 +27,12 @@ beforeEach(() => {
 })
 
 function open(limitBytes: number): void {
-  const plain = mappingOf('people', ['id', 'team', 'name'], ['id'])
-  const types = [INT4, INT4, TEXT_OID]
-  const mapping: TableMapping = {
-    ...plain,
-    columns: plain.columns.map(
-      (column, i): MappedColumn => ({ ...column, typeOid: types[i]!, baseTypeOid: types[i]! }),
-    ),
-  }
+  const mapping = typed(mappingOf('people', ['id', 'team', 'name'], ['id']), [INT4, INT4, TEXT_OID])
   store = new Store({ limitBytes, tableLimitBytes: limitBytes, hashSeed: 1 })
   live = liveTable(store, mapping)
   const seq = store.begin()
-  for (let id = 0; id < ROWS; id++) live.table.load(tuple([`${id}`, `${id % 40}`, `name ${id % 500}`]), seq)
+  for (let id = 0; id < ROWS; id++) live.table.load(tupleOf(`${id}`, `${id % 40}`, `name ${id % 500}`), seq)
   store.publish(++lsn as Lsn)
-}
-
-function tuple(values: readonly (string | null)[]): TupleView {
-  const view = new TupleView()
-  view.bytes = Buffer.from(values.join(''))
-  view.count = values.length
-  let at = 0
-  for (const [i, value] of values.entries()) {
-    view.kinds[i] = value === null ? NULL : TEXT
-    view.starts[i] = at
-    at += Buffer.byteLength(value ?? '')
-    view.ends[i] = at
-  }
-  return view
 }
 
 /** Each look at the clock is another slice's end; `between` is what happens between two of them. */
@@ -107,17 +85,17 @@ describe('an index of a running table', () => {
       const seq = store.begin()
       for (let i = random.between(1, 20); i > 0; i--) {
         const id = random.below(nextId)
-        const row = tuple([
+        const row = tupleOf(
           `${id}`,
           random.chance(0.1) ? null : `${random.below(60)}`,
           `name ${random.below(700)}`,
-        ])
+        )
         const isThere = live.finder.findMany({ where: { id } }, seq).length > 0
         if (!isThere) live.table.insert(row, order(), seq)
         else if (random.chance(0.3)) live.table.remove(row, order(), seq)
         else live.table.update(null, false, row, order(), seq)
       }
-      live.table.insert(tuple([`${nextId++}`, '1', 'name 1']), order(), seq)
+      live.table.insert(tupleOf(`${nextId++}`, '1', 'name 1'), order(), seq)
       if (random.chance(0.2)) while (store.abort(7)) continue
       else store.publish(++lsn as Lsn)
       if (random.chance(0.3)) snapshots.push(store.snapshot())
@@ -152,7 +130,7 @@ describe('an index of a running table', () => {
     expect(turns).toBeGreaterThan(2)
     expect(plan()).toBe('index')
     expect(count()).toBe(before)
-    commit(seq => live.table.insert(tuple([`${ROWS}`, '3', 'new']), order(), seq))
+    commit(seq => live.table.insert(tupleOf(`${ROWS}`, '3', 'new'), order(), seq))
     expect(count()).toBe(before + 1)
   })
 
@@ -197,7 +175,7 @@ describe('an index of a running table', () => {
         commit(seq => {
           live.table.truncate(seq)
           for (let id = 0; id < 50; id++)
-            live.table.insert(tuple([`${id}`, `${id % 3}`, 'after']), order(), seq)
+            live.table.insert(tupleOf(`${id}`, `${id % 3}`, 'after'), order(), seq)
         })
       }),
       sliceMs: 1,

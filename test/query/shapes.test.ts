@@ -1,13 +1,12 @@
 import { beforeEach, describe, expect, test } from 'vitest'
 import { liveTable } from '../../src/cache/live-table.js'
-import { NULL, TEXT, TupleView } from '../../src/change/change.js'
 import type { Lsn } from '../../src/change/lsn.js'
 import { NotLocalError, QueryError } from '../../src/errors.js'
-import type { MappedColumn, TableMapping } from '../../src/mapping/mapping.js'
 import type { LiveTable } from '../../src/query/live.js'
 import { readFindMany } from '../../src/query/query.js'
 import { Store } from '../../src/store/store.js'
-import { mappingOf } from '../support/table.js'
+import { mappingOf, typed } from '../support/table.js'
+import { tupleOf } from '../support/tuple.js'
 
 const INT4 = 23
 const FLOAT8 = 701
@@ -29,34 +28,13 @@ let live: LiveTable
 
 beforeEach(() => {
   const plain = mappingOf('people', ['id', 'team', 'score', 'name'], ['id'])
-  const types = [INT4, INT4, FLOAT8, TEXT_OID]
-  const mapping: TableMapping = {
-    ...plain,
-    indexes: [[1, 2, 3], [3], [2]],
-    columns: plain.columns.map(
-      (column, i): MappedColumn => ({ ...column, typeOid: types[i]!, baseTypeOid: types[i]! }),
-    ),
-  }
+  const mapping = { ...typed(plain, [INT4, INT4, FLOAT8, TEXT_OID]), indexes: [[1, 2, 3], [3], [2]] }
   const store = new Store({ limitBytes: 2 ** 26, tableLimitBytes: 2 ** 26, hashSeed: 1 })
   live = liveTable(store, mapping)
   const seq = store.begin()
-  for (const row of ROWS) live.table.load(tuple(row), seq)
+  for (const row of ROWS) live.table.load(tupleOf(...row), seq)
   store.publish(0x100n as Lsn)
 })
-
-function tuple(values: readonly (string | null)[]): TupleView {
-  const view = new TupleView()
-  view.bytes = Buffer.from(values.join(''))
-  view.count = values.length
-  let at = 0
-  for (const [i, value] of values.entries()) {
-    view.kinds[i] = value === null ? NULL : TEXT
-    view.starts[i] = at
-    at += Buffer.byteLength(value ?? '')
-    view.ends[i] = at
-  }
-  return view
-}
 
 function ids(query: object): number[] {
   const rows = live.finder.findMany(query, live.store.visible) as { id: number }[]

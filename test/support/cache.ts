@@ -64,6 +64,14 @@ export async function databaseOn(server: Pick<PostgresServer, 'url'>): Promise<O
   }
 }
 
+/** One with a table `users` (id, name) of so many rows: 'user 1' and so on. */
+export async function usersDatabaseOn(server: Pick<PostgresServer, 'url'>, rows = 3): Promise<OwnDatabase> {
+  const db = await databaseOn(server)
+  await db.query('create table users (id int primary key, name text)')
+  await db.query(`insert into users select i, 'user ' || i from generate_series(1, $1::int) i`, [rows])
+  return db
+}
+
 /** A logger that keeps its lines. */
 export function recordingLogger(): Logger & { readonly lines: string[] } {
   const lines: string[] = []

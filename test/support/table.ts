@@ -32,6 +32,14 @@ export function mappingOf(
   }
 }
 
+/** The same with columns of other types, by their OIDs. */
+export function typed(mapping: TableMapping, typeOids: readonly number[]): TableMapping {
+  const columns = mapping.columns.map(
+    (column, i): MappedColumn => ({ ...column, typeOid: typeOids[i]!, baseTypeOid: typeOids[i]! }),
+  )
+  return { ...mapping, columns }
+}
+
 function columnOf(column: string, position: number, isKey: boolean): MappedColumn {
   const oid = isKey ? INT4 : TEXT_OID
   return {
