@@ -9,7 +9,7 @@ export interface ReadOptions {
   /** What to do when memory can't prove the answer; overrides the cache's `onUnknown`. */
   readonly onUnknown?: 'throw' | 'database'
   /** A token: the read waits until its position is visible, and so is at or after that commit. */
-  readonly after?: string
+  readonly after?: string | undefined
   /** How long it waits for that, in milliseconds. Default 5,000. */
   readonly timeoutMs?: number
   /**

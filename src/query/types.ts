@@ -283,7 +283,7 @@ export interface StrictSnapshot extends AsyncDisposable {
 /** What the reads of one request have in common. */
 export interface RunOptions extends Omit<ReadOptions, 'after'> {
   /** The request's reads are at or after this token. */
-  readonly token?: string
+  readonly token?: string | undefined
   /** The commit to begin with, instead of the newest. It stays yours to close. */
   readonly snapshot?: Snapshot
 }

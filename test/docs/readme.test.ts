@@ -14,6 +14,8 @@ const FIRST_STEPS = section('README.md', 'First steps')
 const documents = [
   'README.md',
   'CHANGELOG.md',
+  'CONTRIBUTING.md',
+  'SECURITY.md',
   ...readdirSync(join(root, 'docs')).map(file => join('docs', file)),
 ]
 

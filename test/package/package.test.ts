@@ -5,6 +5,7 @@
 import { execFile } from 'node:child_process'
 import {
   cpSync,
+  existsSync,
   mkdirSync,
   mkdtempSync,
   readdirSync,
@@ -116,6 +117,55 @@ async function installProject(): Promise<void> {
   }
 }
 
+/** How else users compile: each its own options, over those of a strict project; and what it compiles. */
+const otherUsers = {
+  bundler: {
+    options: { module: 'ESNext', moduleResolution: 'Bundler', noEmit: true },
+    file: 'entry-points.ts',
+    text: `
+      import Fastify from 'fastify'
+      import { type Cache, defineTable } from 'walcache'
+      import { walcache } from 'walcache/fastify'
+      import { guardSql } from 'walcache/sql'
+      import { cachedRepository, type CachedRepository } from 'walcache/typeorm'
+      import type { Repository } from 'typeorm'
+      class User { id!: number; name!: string }
+      export function repositoryOf(original: Repository<User>, cache: Cache): CachedRepository<User> {
+        return cachedRepository(original, cache)
+      }
+      export async function serve(cache: Cache): Promise<void> {
+        await Fastify().register(walcache, { cache, cookie: { secure: true } })
+        // @ts-expect-error: an option that it has not, so its types are there.
+        await Fastify().register(walcache, { cache, cookies: {} })
+        const row = await cache.table(defineTable<User>({ name: 'users' })).findUnique({ where: { id: 1 } })
+        console.log(guardSql() satisfies string, row?.name satisfies string | undefined)
+      }`,
+  },
+  CommonJS: {
+    options: { module: 'NodeNext', outDir: 'commonjs' },
+    file: 'commonjs.cts',
+    text: `
+      import { defineTable, type OpenCacheOptions, openCache } from 'walcache'
+      export const open = (options: OpenCacheOptions) => openCache(options)
+      console.log(typeof open, typeof defineTable({ name: 'users' }))`,
+  },
+} as const
+
+function compileFor(user: keyof typeof otherUsers): Promise<string> {
+  const { options, file, text } = otherUsers[user]
+  // Peers of entry points that the first steps do without.
+  for (const peer of ['fastify', 'typeorm']) {
+    const link = join(project, 'node_modules', peer)
+    if (!existsSync(link)) symlinkSync(join(root, 'node_modules', peer), link)
+  }
+  writeFileSync(join(project, file), text)
+  const strict = { target: 'ES2022', strict: true, exactOptionalPropertyTypes: true, skipLibCheck: true }
+  const config = { compilerOptions: { ...strict, types: ['node'], ...options }, files: [file] }
+  writeFileSync(join(project, `tsconfig.${user}.json`), JSON.stringify(config))
+  const tsc = join(project, 'node_modules/typescript/bin/tsc')
+  return run(process.execPath, [tsc, '-p', `tsconfig.${user}.json`], project)
+}
+
 async function runExample(node: string, mode: Mode): Promise<string> {
   const db = await testDatabase()
   await db.query(codeBlocks(FIRST_STEPS, 'sql').join('\n'))
@@ -191,4 +241,13 @@ test('CommonJS can require it, and gets the same module', async () => {
   expect(await run(process.execPath, ['--input-type=commonjs', '--eval', code], project)).toBe(
     'function true\n',
   )
+})
+
+test('every entry point is well typed for a bundler', { timeout: LIMIT_MS }, async () => {
+  expect(await compileFor('bundler')).toBe('')
+})
+
+test('CommonJS written in TypeScript compiles and runs', { timeout: LIMIT_MS }, async () => {
+  expect(await compileFor('CommonJS')).toBe('')
+  expect(await run(process.execPath, ['commonjs/commonjs.cjs'], project)).toBe('function object\n')
 })
