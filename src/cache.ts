@@ -1,11 +1,18 @@
 import type pg from 'pg'
-import { CacheCore, type CacheHealth, type CacheState } from './cache/core.js'
-import type { AddTableOptions } from './cache/additions.js'
+import type { Verification } from './audit/report.js'
+import { CacheCore } from './cache/core.js'
 import type { CacheEvents } from './cache/events.js'
-import { type OpenCacheOptions, resolveOptions } from './cache/options.js'
-import type { Session } from './cache/session.js'
-import type { Verification, VerifyOptions } from './cache/verification.js'
-import type { Queryable, WriteOptions, Written } from './cache/write.js'
+import type { CacheHealth, CacheState } from './cache/health.js'
+import { resolveOptions } from './cache/options.js'
+import type {
+  AddTableOptions,
+  OpenCacheOptions,
+  Queryable,
+  Session,
+  VerifyOptions,
+  WriteOptions,
+  Written,
+} from './cache/types.js'
 import type {
   RequestScope,
   RunOptions,
@@ -131,5 +138,3 @@ export async function openCache(options: OpenCacheOptions): Promise<Cache> {
   await core.start()
   return core
 }
-
-export type { BoundedHealth, CacheHealth, CacheState, TableHealth } from './cache/core.js'

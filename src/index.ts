@@ -1,26 +1,27 @@
-export {
-  type BoundedHealth,
-  type Cache,
-  type CacheHealth,
-  type CacheState,
-  openCache,
-  type TableHealth,
-} from './cache.js'
-export type { DurableSlotOptions, OpenCacheOptions, StalePolicy } from './cache/options.js'
-export type { AddTableOptions } from './cache/additions.js'
+export { type Cache, openCache } from './cache.js'
+export type { BoundedHealth, CacheHealth, CacheState, TableHealth } from './cache/health.js'
+export type {
+  AddTableOptions,
+  DurableSlotOptions,
+  Isolation,
+  OpenCacheOptions,
+  Queryable,
+  Session,
+  StalePolicy,
+  VerifyOptions,
+  WriteOptions,
+  Written,
+} from './cache/types.js'
 export type { CacheEvents } from './cache/events.js'
-export type { Session } from './cache/session.js'
-export type { VerifyOptions } from './cache/verification.js'
 export type {
   AuditCounts,
+  MismatchKind,
   Mismatches,
   TableVerification,
   Verification,
   VerifyProgress,
 } from './audit/report.js'
-export type { MismatchKind } from './audit/comparison.js'
-export type { Isolation, Queryable, WriteOptions, Written } from './cache/write.js'
-export type { LoadProgress } from './apply/load.js'
+export type { LoadProgress } from './apply/load-progress.js'
 export { formatLsn, type Lsn, parseLsn } from './change/lsn.js'
 export {
   BehindError,

@@ -19,6 +19,7 @@ import type { CommitSeq } from '../store/address.js'
 import type { AppliedTable } from './binding.js'
 import { CopyTextReader } from './copy-text.js'
 import { type Fault, isAboutData } from './fault.js'
+import type { LoadProgress } from './load-progress.js'
 
 /** A larger table is read in parts of this many blocks (8 kB each), so that several connections share it. */
 const PART_BLOCKS = 4096
@@ -31,16 +32,6 @@ const ROWS_PER_LOOK = 512
 const INSUFFICIENT_PRIVILEGE = '42501'
 const UNDEFINED_TABLE = '42P01'
 const UNDEFINED_COLUMN = '42703'
-
-export interface LoadProgress {
-  readonly phase: 'load'
-  readonly tables: number
-  readonly tablesDone: number
-  readonly rows: number
-  /** The planner's estimate for all tables; 0 where it has none. */
-  readonly rowsEstimated: number
-  readonly bytes: number
-}
 
 export interface LoadOptions {
   readonly connections: Pick<Connections, 'query'>

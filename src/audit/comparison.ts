@@ -2,9 +2,7 @@ import { isDeepStrictEqual } from 'node:util'
 import type { PackedRow } from '../store/packed-row.js'
 import { NONE, type RowId } from '../store/address.js'
 import type { TableStore } from '../store/table.js'
-
-/** How memory differs: it lacks a row that PostgreSQL has, has one that PostgreSQL lacks, or has other values in it. */
-export type MismatchKind = 'missing' | 'extra' | 'different'
+import type { MismatchKind } from './report.js'
 
 /** A key, and the row under which it was found in memory, if it was taken from there. */
 export interface SampledKey {

@@ -1,4 +1,5 @@
-import type { MismatchKind } from './comparison.js'
+/** How memory differs: it lacks a row that PostgreSQL has, has one that PostgreSQL lacks, or has other values in it. */
+export type MismatchKind = 'missing' | 'extra' | 'different'
 
 /** How many keys were compared with PostgreSQL, and what came of it. */
 export interface AuditCounts {

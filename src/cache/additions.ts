@@ -1,15 +1,11 @@
 import { asError, NotReadyError, OptionError } from '../errors.js'
 import { pause, type Runtime, unlessAborted } from '../runtime.js'
 import { type Backoff, backoffMs } from '../source/backoff.js'
+import type { AddTableOptions } from './types.js'
 
 /** A table whose stream is lost meanwhile is added to the next one, so often. */
 const ATTEMPTS_MAX = 20
 const AGAIN: Backoff = { firstMs: 100, longestMs: 5_000 }
-
-export interface AddTableOptions {
-  /** Calls it off: nothing of the table is left then. */
-  readonly signal?: AbortSignal
-}
 
 /** A stream that tables can be added to. */
 export interface Growing {

@@ -1,9 +1,10 @@
 import type { Compared } from '../audit/comparer.js'
-import { countMismatches, type AuditCounts } from '../audit/report.js'
-import type { Mismatch, MismatchKind } from '../audit/comparison.js'
+import { type AuditCounts, countMismatches, type MismatchKind } from '../audit/report.js'
+import type { Mismatch } from '../audit/comparison.js'
 import type { TableMapping } from '../mapping/mapping.js'
 import { type AuditEvent, auditChannel, type Logger } from '../observe.js'
-import type { CacheEvents, Emitter } from './events.js'
+import type { Emitter } from './emitter.js'
+import type { CacheEvents } from './events.js'
 
 const KINDS: readonly MismatchKind[] = ['missing', 'extra', 'different']
 

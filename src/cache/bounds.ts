@@ -1,6 +1,7 @@
 import type { TableMapping } from '../mapping/mapping.js'
 import { declarationOf } from '../mapping/declared.js'
-import type { ResolvedOptions, StalePolicy } from './options.js'
+import type { ResolvedOptions } from './options.js'
+import type { StalePolicy } from './types.js'
 
 /** How old a table's reads may be, and what is done about it. */
 export interface TableBounds {

@@ -1,5 +1,6 @@
 import { setMaxListeners } from 'node:events'
 import type pg from 'pg'
+import type { Verification } from '../audit/report.js'
 import { type CacheError, ClosedError, NotReadyError } from '../errors.js'
 import { ChangeFeed } from '../feed/feed.js'
 import { FreshnessGates } from '../freshness/gates.js'
@@ -19,12 +20,13 @@ import type {
   WaitOptions,
 } from '../query/types.js'
 import { SessionPool } from '../wire/session-pool.js'
-import { Additions, type AddTableOptions } from './additions.js'
+import { Additions } from './additions.js'
 import { AuditLedger } from './audits.js'
 import { healthOf } from './cache-health.js'
 import { areComparable, DeclaredTables } from './declared-tables.js'
 import { Deferred } from './deferred.js'
-import { type CacheEvents, Emitter, turnsTold } from './events.js'
+import { Emitter, turnsTold } from './emitter.js'
+import type { CacheEvents } from './events.js'
 import { Followers } from './followers.js'
 import type { Generation } from './generation.js'
 import type { CacheHealth, CacheState } from './health.js'
@@ -36,13 +38,13 @@ import { Positions } from './positions.js'
 import { readContextOf, scopeContextOf } from './reads.js'
 import { RequestScopes } from './scopes.js'
 import { Served } from './served.js'
-import { CacheSession, type Session } from './session.js'
+import { CacheSession } from './session.js'
 import { prepare } from './setup.js'
 import { untilServerIsUp } from './start-retry.js'
 import { StrictSnapshots } from './strict-snapshots.js'
 import { notAnEntity, SnapshotKeeper } from './snapshots.js'
-import { type Verification, verify, type VerifyOptions } from './verification.js'
-import type { Queryable, WriteOptions, Written } from './write.js'
+import type { AddTableOptions, Queryable, Session, VerifyOptions, WriteOptions, Written } from './types.js'
+import { verify } from './verification.js'
 
 /** The cache itself: wires the parts together, and decides which generation is read. */
 export class CacheCore {
@@ -389,5 +391,3 @@ export class CacheCore {
     return this.close()
   }
 }
-
-export type { BoundedHealth, CacheHealth, CacheState, TableHealth } from './health.js'

@@ -9,7 +9,8 @@ import type { Generation } from './generation.js'
 import type { ResolvedOptions } from './options.js'
 import { askHistory, askPosition } from './server-questions.js'
 import { TokenWaits } from './tokens.js'
-import { positionOn, type Queryable, write, type WriteOptions, type Written } from './write.js'
+import type { Queryable, WriteOptions, Written } from './types.js'
+import { positionOn, write } from './write.js'
 
 export interface PositionsHost {
   readonly options: ResolvedOptions

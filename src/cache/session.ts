@@ -3,26 +3,7 @@ import { isBeyond, type LogPosition, type TokenCodec } from '../freshness/token.
 import type { ReadSession } from '../query/answer.js'
 import { checkOptions, checkWait, WAIT_OPTIONS } from '../query/check-read.js'
 import type { SessionTable, Snapshot, TableDeclaration, WaitOptions } from '../query/types.js'
-import type { WriteOptions, Written } from './write.js'
-
-/**
- * One user's reads and writes, which never go back: each read is at or after everything that an earlier one has shown, wherever that was answered,
- * on this server or another. Keep `token` in a cookie, and begin the next request's session with it.
- */
-export interface Session {
-  /** The table that this class, or result of `defineTable`, declares. @throws {OptionError} if it is not among the cache's entities. */
-  table<Row extends object>(declaration: TableDeclaration<Row>): SessionTable<Row>
-  /** A snapshot at or after everything that the session has seen. Throws as `cache.waitFor` and `cache.snapshot` do. */
-  snapshot(options?: WaitOptions): Promise<Snapshot>
-  /** As `cache.write`; the session's later reads see what it wrote. */
-  write<T>(work: (client: pg.PoolClient) => Promise<T>, options?: WriteOptions): Promise<Written<T>>
-  /** Later reads are at or after this token as well. @throws {TokenError} */
-  observe(token: string): void
-  /** The newest position that the session has seen, or null if it has not seen any. */
-  readonly token: string | null
-  /** The token, or an empty text: good for `cache.session` either way. */
-  toString(): string
-}
+import type { Session, WriteOptions, Written } from './types.js'
 
 /** What a session needs of its cache. */
 export interface SessionHost {

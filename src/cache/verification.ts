@@ -1,32 +1,19 @@
 import type { AppliedTable } from '../apply/binding.js'
 import type { Comparer } from '../audit/comparer.js'
 import type { Mismatch } from '../audit/comparison.js'
-import {
-  countMismatches,
-  type TableVerification,
-  type Verification,
-  type VerifyProgress,
-} from '../audit/report.js'
+import { countMismatches, type TableVerification, type Verification } from '../audit/report.js'
 import { type VerifiedTable, verifyTable } from '../audit/verify.js'
 import { asError, CacheError, DatabaseReadError, NotReadyError } from '../errors.js'
 import { isolated } from '../observe.js'
 import type { RunQuery } from '../query/database.js'
-import type { TableDeclaration } from '../query/types.js'
 import { pause, type Runtime } from '../runtime.js'
 import { type Backoff, backoffMs } from '../source/backoff.js'
 import type { Store } from '../store/store.js'
+import type { VerifyOptions } from './types.js'
 
 /** A table that is read anew meanwhile, or whose stream is lost, is begun anew so often. */
 const ATTEMPTS_MAX = 20
 const AGAIN: Backoff = { firstMs: 100, longestMs: 5_000 }
-
-export interface VerifyOptions {
-  /** The tables to verify. Default: all. */
-  readonly tables?: readonly TableDeclaration<object>[]
-  readonly signal?: AbortSignal
-  /** Told how far it is. */
-  readonly onProgress?: (progress: VerifyProgress) => void
-}
 
 /** What is read now. */
 export interface Verifiable {
@@ -46,8 +33,6 @@ export interface VerificationContext {
   readonly live: () => Verifiable
   readonly closing: AbortSignal
 }
-
-export type { Verification }
 
 /** Compares whole tables with PostgreSQL, one after another, and has mended what differs. */
 export async function verify(

@@ -4,31 +4,7 @@ import { type LogPages, positionColumns, readPosition } from '../freshness/serve
 import type { LogPosition } from '../freshness/token.js'
 import { type TextRow, unlessAborted } from '../runtime.js'
 import { isServerError, meansLost } from '../wire/connect-errors.js'
-
-export type Isolation = 'read committed' | 'repeatable read' | 'serializable'
-
-export interface WriteOptions {
-  /** Default: what the session's `default_transaction_isolation` says. */
-  readonly isolation?: Isolation
-  /**
-   * Gives the transaction up, unless it is being committed already: its connection is ended, and so it is rolled back; a statement that runs
-   * just then, when that ends.
-   */
-  readonly signal?: AbortSignal
-}
-
-/** What `cache.write` resolves with. */
-export interface Written<T> {
-  /** What the function gave. */
-  readonly result: T
-  /** The commit's token. */
-  readonly token: string
-}
-
-/** Anything with pg's `query`: a client, a pool, or what an ORM has of either. */
-export interface Queryable {
-  query(sql: string): Promise<{ readonly rows: readonly object[] }>
-}
+import type { Isolation, Queryable, WriteOptions } from './types.js'
 
 const ISOLATIONS: readonly Isolation[] = ['read committed', 'repeatable read', 'serializable']
 const OPTIONS: readonly string[] = ['isolation', 'signal']

@@ -5,23 +5,13 @@ import { type GroupValue, groupValue } from '../store/group-index.js'
 import { KeyBuffer } from '../store/record.js'
 import type { Residency } from '../store/residency.js'
 import type { TableStore } from '../store/table.js'
+import type { Knowledge } from './query-types.js'
 import type { TableIndex } from './table-index.js'
 import { type Condition, EVERY_ROW } from './where.js'
 
 /** Keys, and groups, that one query is confined to, at most. */
 const KEYS_MAX = 1_000
 const GROUPS_MAX = 100
-
-/** What memory knows of the rows that a query may mean. */
-export type Knowledge =
-  /** All rows of the table. */
-  | 'all'
-  /** Rows of keys, or that they have none. */
-  | 'present'
-  | 'absent'
-  /** All rows with some values of an index. */
-  | 'group'
-  | 'unknown'
 
 /** All rows that a condition may hold for: those of some keys, or of some groups. */
 export interface Confined {

@@ -10,13 +10,13 @@ import type { CheckedQuery } from './query.js'
 /** How many keys of a `prefetch` are asked for at one time. */
 const PREFETCH_AT_ONCE = 1000
 
-/** An answer, and of which state it is. */
-export interface Located<Row> {
-  readonly row: Row | null
-  /** The commit that it is as of; null if PostgreSQL gave it as it was at that moment. */
+/** A row that was read into memory, or null, and of which state that is. */
+export interface FilledRow {
+  readonly row: object | null
+  /** The commit that it is as of; null if it is as PostgreSQL gave it at that moment. */
   readonly seq: CommitSeq | null
-  /** Where that commit ends, or a position that the answer is not before; null where only PostgreSQL could say. */
-  readonly lsn: Lsn | null
+  /** A position that it is not before. */
+  readonly lsn: Lsn
 }
 
 /** Rows that were read into memory, and the position that they are not before. */
@@ -36,7 +36,7 @@ export async function fillByKey(
   key: unknown,
   fresh: boolean,
   signal?: AbortSignal,
-): Promise<(Located<object> & { readonly lsn: Lsn }) | undefined> {
+): Promise<FilledRow | undefined> {
   const { uniques, finder } = live
   const unique = uniques.read(key)
   const answer =

@@ -1,7 +1,17 @@
 import type { NotLocalReason } from '../errors.js'
-import type { Knowledge } from './coverage.js'
 import type { Property, Where } from '../mapping/where-types.js'
 import type { ReadOptions } from './read-options.js'
+
+/** What memory knows of the rows that a query may mean. */
+export type Knowledge =
+  /** All rows of the table. */
+  | 'all'
+  /** Rows of keys, or that they have none. */
+  | 'present'
+  | 'absent'
+  /** All rows with some values of an index. */
+  | 'group'
+  | 'unknown'
 
 export type { AnyWhere, Filter, Operand, Property, Where } from '../mapping/where-types.js'
 

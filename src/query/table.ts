@@ -1,10 +1,8 @@
 import { KeyError, NotFoundError, OptionError } from '../errors.js'
-import type { Lsn } from '../change/lsn.js'
-import type { CommitSeq } from '../store/address.js'
 import type { AskedQuery } from './asked.js'
 import { answer, type ReadContext, type ReadSession, type TableSource } from './answer.js'
 import { checkOptions, checkWait, READ_OPTIONS } from './check-read.js'
-import { evict, fillByKey, fillQuery, type Located, prefetch } from './fill.js'
+import { evict, fillByKey, fillQuery, prefetch } from './fill.js'
 import { type LiveTable, lookUp } from './live.js'
 import { LocalTable } from './local.js'
 import { readFindMany } from './query.js'
@@ -39,48 +37,29 @@ class AsyncReads<Row extends object> implements SessionTable<Row> {
   }
 
   async findUnique(query: FindUnique<Row>): Promise<Row | null> {
-    return this.#findUnique(query, row => row)
+    return this.#findUnique<null>(query)
   }
 
+  /** `load` stands for asking PostgreSQL. */
   async findUniqueOr<T>(query: FindUnique<Row>, load: () => Promise<T>): Promise<Row | null | T> {
-    return this.#findUnique<Row | null | T>(query, row => row, load)
+    return this.#findUnique(query, load)
   }
 
-  /** As `findUnique`, with the state that the answer is of: for whoever compares answers with a history of the table. */
-  findUniqueAt(query: FindUnique<Row>): Promise<Located<Row>> {
-    return this.#findUnique(query, (row, seq, lsn) => ({ row, seq, lsn }))
-  }
-
-  /**
-   * `toAnswer` is given the commit that the row is as of, and where that ends; null where only PostgreSQL or a snapshot could say. `load` stands for
-   * asking PostgreSQL.
-   */
-  #findUnique<T>(
-    query: FindUnique<Row>,
-    toAnswer: (row: Row | null, seq: CommitSeq | null, lsn: Lsn | null) => T,
-    load?: () => Promise<T>,
-  ): Promise<T> {
+  #findUnique<T>(query: FindUnique<Row>, load?: () => Promise<T>): Promise<Row | null | T> {
     checkFind(this.#source.live, query, FIND_OPTIONS)
     checkConsistency(query.consistency)
     const { where, signal, consistency } = query
-    const found = (row: object | null): T => toAnswer(row as Row | null, null, null)
-    return answer<Row, T>(this.#context, this.#source, query, {
-      memory: live => {
-        const { visible, position } = live.store
-        return toAnswer((lookUp(live, where, visible) ?? null) as Row | null, visible, position)
-      },
-      snapshot: async table =>
-        found(await table.findUnique({ where, ...(signal === undefined ? {} : { signal }) })),
+    return answer<Row, Row | null | T>(this.#context, this.#source, query, {
+      memory: live => (lookUp(live, where, live.store.visible) ?? null) as Row | null,
+      snapshot: table => table.findUnique({ where, ...(signal === undefined ? {} : { signal }) }),
       database: async live => {
         const { value, ...at } = await this.#context.database.findByKey(live, where, signal)
-        return { value: found(value), ...at }
+        return { value: value as Row | null, ...at }
       },
       ...(load === undefined ? {} : { load }),
       fill: async live => {
         const filled = await fillByKey(live, where, consistency === 'fresh', signal)
-        if (filled === undefined) return undefined
-        const { row, seq, lsn } = filled
-        return { value: toAnswer(row as Row | null, seq, lsn), lsn }
+        return filled === undefined ? undefined : { value: filled.row as Row | null, lsn: filled.lsn }
       },
     })
   }

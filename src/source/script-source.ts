@@ -39,7 +39,7 @@ export interface ScriptTransaction {
   readonly endLsn?: Lsn
 }
 
-export const LSN_STEP = 0x100n
+const LSN_STEP = 0x100n
 
 /** Transactions from an array, as a source: for tests of all that stands above one. More can be added while it runs. */
 export class ScriptSource<B> implements FreshSource<B> {

@@ -14,7 +14,7 @@ const DAY_SECONDS = 86_400
 export const instant = { seconds: 0, micros: 0 }
 
 /** Reads PostgreSQL's ISO text of a date, timestamp or timestamptz, from 4714 BC to 294276 and infinities, into `instant`. */
-export function readInstant(bytes: Uint8Array, start: number, end: number): void {
+function readInstant(bytes: Uint8Array, start: number, end: number): void {
   instant.micros = 0
   if (!isDigit(bytes[start])) {
     instant.seconds = bytes[start] === MINUS ? Number.NEGATIVE_INFINITY : Number.POSITIVE_INFINITY

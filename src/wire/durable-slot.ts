@@ -34,7 +34,7 @@ export interface SlotRow {
  *
  * @throws {SlotError} if there is one of another kind or database: that is somebody else's.
  */
-export async function readSlot(session: Asked, name: string): Promise<SlotRow | null> {
+async function readSlot(session: Asked, name: string): Promise<SlotRow | null> {
   checkSlotName(name)
   // The columns that tell why came with 16 and 17, copies on standbys with 17; through to_jsonb the same text runs on 14.
   const [row] = await session.query(

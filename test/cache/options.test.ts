@@ -1,8 +1,8 @@
 import pg from 'pg'
 import { describe, expect, test } from 'vitest'
-import { type OpenCacheOptions, resolveOptions } from '../../src/cache/options.js'
+import { resolveOptions } from '../../src/cache/options.js'
 import { OptionError } from '../../src/errors.js'
-import { defineTable } from '../../src/index.js'
+import { defineTable, type OpenCacheOptions } from '../../src/index.js'
 
 const pool = new pg.Pool()
 const users = defineTable({ name: 'users' })

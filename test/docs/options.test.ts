@@ -9,7 +9,7 @@ import { defineTable, type OpenCacheOptions, setupSql } from '../../src/index.js
 import { membersOf } from './interfaces.js'
 import { rowsByName, section } from './markdown.js'
 
-const OPTIONS = 'src/cache/options.ts'
+const OPTIONS = 'src/cache/types.ts'
 const DECLARATION = 'src/mapping/declaration.ts'
 const users = defineTable({ name: 'users' })
 const documents = [
