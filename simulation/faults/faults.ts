@@ -37,6 +37,8 @@ export interface Fault {
 const STALL_MAX_MS = 1_500
 const FREEZE_MAX_MS = 2_500
 const HANG_MAX_MS = 400
+/** Well below the writers' lock_timeout. */
+const NOTICED_MAX_MS = 2_000
 /** Of all that a database can say about the look of values. */
 const HOSTILE_SETTINGS: Readonly<Record<string, string>> = {
   datestyle: "'German, DMY'",
@@ -47,8 +49,9 @@ const HOSTILE_SETTINGS: Readonly<Record<string, string>> = {
 }
 
 /** Those of the cache. */
-const SESSIONS = `select pg_terminate_backend(pid) from pg_stat_activity
-  where datname = current_database() and application_name = 'walcache' and backend_type = 'client backend'`
+const OF_THE_CACHE =
+  "datname = current_database() and application_name = 'walcache' and backend_type = 'client backend'"
+const SESSIONS = `select pg_terminate_backend(pid) from pg_stat_activity where ${OF_THE_CACHE}`
 const WALSENDERS = `select pg_terminate_backend(pid) from pg_stat_activity
   where datname = current_database() and backend_type = 'walsender'`
 
@@ -59,13 +62,17 @@ export const faults = {
     },
   },
   'connections are half-open, unknown to the server': {
-    async begin({ proxy }) {
-      proxy.forsake()
+    async begin(scene) {
+      const left = await sessionsOf(scene)
+      scene.proxy.forsake()
+      noticeLater(scene, left)
     },
   },
   'the network swallows everything': {
-    async begin({ proxy }) {
-      proxy.blackHole()
+    async begin(scene) {
+      const left = await sessionsOf(scene)
+      scene.proxy.blackHole()
+      noticeLater(scene, left)
     },
     async end({ proxy }) {
       proxy.mend()
@@ -219,6 +226,22 @@ export const faults = {
 export type FaultName = keyof typeof faults
 
 export const faultNames = Object.keys(faults) as readonly FaultName[]
+
+/** The processes that serve the cache's queries and loads. */
+async function sessionsOf({ query }: FaultScene): Promise<readonly number[]> {
+  const { rows } = await query(`select pid from pg_stat_activity where ${OF_THE_CACHE}`)
+  return (rows as { pid: number }[]).map(({ pid }) => pid)
+}
+
+/**
+ * The server finds out that nobody is at the other end of these sessions, as its keepalives do in hours: a load among them would keep its tables
+ * locked until then, and a TRUNCATE of the history would wait. Of its walsenders it does not.
+ */
+function noticeLater({ query, random }: FaultScene, pids: readonly number[]): void {
+  const notice = `select pg_terminate_backend(pid) from pg_stat_activity where pid in (${[0, ...pids].join(', ')}) and ${OF_THE_CACHE}`
+  // A server that has been stopped meanwhile knows of no session.
+  setTimeout(() => void query(notice).catch(() => undefined), random.between(50, NOTICED_MAX_MS)).unref()
+}
 
 async function clearUp({ proxy }: FaultScene): Promise<void> {
   proxy.setWeather({})

@@ -1,3 +1,4 @@
+import pg from 'pg'
 import { expect, test } from 'vitest'
 import { Injector } from '../../simulation/faults/injector.js'
 import { Random } from '../../simulation/random.js'
@@ -21,3 +22,29 @@ test('what others commit may hang on a standby, and goes on by itself: what ends
     'the server crashes': 0,
   })
 }, 120_000)
+
+/** Found by seed 6 of the scenario, with wal2json: a TRUNCATE of the history waited for a load that had nobody to go to. */
+test.each(['connections are half-open, unknown to the server', 'the network swallows everything'] as const)(
+  'when %s, what they have locked on the server is free again before others give up',
+  async fault => {
+    await using server = await startPostgres()
+    const options = { server, databaseUrl: server.url, tables: [], reconnect: () => Promise.resolve() }
+    await using injector = await Injector.open({ ...options, random: new Random(1) })
+    const cache = new pg.Client({ connectionString: injector.url, application_name: 'walcache' })
+    // It is what the fault is about.
+    cache.on('error', () => undefined)
+    const writer = new pg.Client({ connectionString: server.url })
+    await cache.connect()
+    await writer.connect()
+    try {
+      await writer.query("create table loaded (id int); set lock_timeout = '60s'")
+      await cache.query('begin; select from loaded')
+      await injector.begin(fault)
+      await writer.query('truncate loaded')
+      await injector.end()
+    } finally {
+      await writer.end()
+    }
+  },
+  120_000,
+)
