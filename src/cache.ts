@@ -30,10 +30,11 @@ export interface Cache extends AsyncDisposable {
   /**
    * One more table, declared as the others are, from now on: it is read beside the running stream, while the others go on, and loaded with them after
    * a reconnect. Resolves when it can be read, with the table; at once if it is in the cache already. The shared publication is extended as needed;
-   * one of yours is checked. Tables are added one at a time.
+   * one of yours is checked. Tables are added one at a time. With wal2json and decoderbufs, whose streams keep to the tables that they began with,
+   * everything is loaded anew, as after a reconnect, with the new table among it.
    *
    * @throws {SetupError} with everything in which declaration and table don't fit. @throws {PublicationError} with the SQL that is missing.
-   * @throws {MemoryLimitError} @throws {PoisonError} @throws {OptionError} with a decoder other than pgoutput. @throws {ClosedError}
+   * @throws {MemoryLimitError} @throws {PoisonError} @throws {TableChangedError} @throws {ClosedError}
    * Rejects with the signal's reason when it aborts. When it rejects, nothing of the table is left, but that the shared publication carries it.
    */
   addTable<Row extends object>(

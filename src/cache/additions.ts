@@ -1,6 +1,7 @@
-import { asError, NotReadyError, OptionError } from '../errors.js'
+import { asError, NotReadyError } from '../errors.js'
 import { pause, type Runtime, unlessAborted } from '../runtime.js'
 import { type Backoff, backoffMs } from '../source/backoff.js'
+import type { JoiningTables } from './joining-tables.js'
 import type { AddTableOptions } from './types.js'
 
 /** A table whose stream is lost meanwhile is added to the next one, so often. */
@@ -11,18 +12,19 @@ const AGAIN: Backoff = { firstMs: 100, longestMs: 5_000 }
 export interface Growing {
   /** Aborts when the stream ends; null while there is none. */
   readonly streaming: AbortSignal | null
-  addTable(declaration: object, signal: AbortSignal): Promise<void>
+  /** Resolves when the table can be read. With some decoders the stream ends instead, once `onLoad` was told that the next load is to have the table. */
+  addTable(declaration: object, signal: AbortSignal, onLoad: () => void): Promise<void>
 }
 
 export interface AdditionsContext {
   readonly runtime: Runtime
-  readonly decoder: string
   readonly closing: AbortSignal
   /** Resolves when there is something to add to. */
   readonly ready: () => Promise<void>
   /** The generation that is read and streams; null while there is none. */
   readonly growing: () => Growing | null
   readonly has: (declaration: object) => boolean
+  readonly joining: JoiningTables
 }
 
 /** Adds tables that are declared later, one after another, across reconnects. */
@@ -36,9 +38,7 @@ export class Additions {
 
   /** Resolves when the table can be read; at once if it could already. Throws as `Cache.addTable` does. */
   async add(declaration: object, { signal }: AddTableOptions): Promise<void> {
-    const { decoder, closing, has } = this.#context
-    if (decoder !== 'pgoutput')
-      throw new OptionError('decoder', `'${decoder}' can't add a table to a running stream; 'pgoutput' can.`)
+    const { closing, has } = this.#context
     const either = signal === undefined ? closing : AbortSignal.any([closing, signal])
     const turn = this.#line.then(async () => {
       either.throwIfAborted()
@@ -49,11 +49,11 @@ export class Additions {
   }
 
   async #add(declaration: object, signal: AbortSignal): Promise<void> {
-    const { runtime, ready } = this.#context
+    const { runtime, ready, joining } = this.#context
     await unlessAborted(ready(), signal)
     for (let attempt = 1; ; attempt++) {
       const error = await this.#try(declaration, signal)
-      if (error === null) return
+      if (error === null) return joining.joined(declaration, signal)
       if (attempt === ATTEMPTS_MAX) throw error
       await pause(
         runtime.timers,
@@ -66,11 +66,12 @@ export class Additions {
 
   /** Null if it is done; else why it has to be tried again. @throws what does not go with the stream. */
   async #try(declaration: object, signal: AbortSignal): Promise<Error | null> {
+    const { joining } = this.#context
     const growing = this.#context.growing()
     const streaming = growing?.streaming ?? null
     if (growing === null || streaming === null) return new NotReadyError()
     try {
-      await growing.addTable(declaration, signal)
+      await growing.addTable(declaration, signal, () => joining.begin(declaration))
       return null
     } catch (error) {
       signal.throwIfAborted()

@@ -30,6 +30,7 @@ import type { CacheEvents } from './events.js'
 import { Followers } from './followers.js'
 import type { Generation } from './generation.js'
 import type { CacheHealth, CacheState } from './health.js'
+import { JoiningTables } from './joining-tables.js'
 import { asCacheError, Lifecycle } from './lifecycle.js'
 import { OnlineIndexes } from './online-indexes.js'
 import { openConnections, readsAtOnce } from './opening.js'
@@ -78,14 +79,6 @@ export class CacheCore {
     const { runtime } = options
     this.#entities = [...options.entities]
     this.#options = { ...options, entities: this.#entities }
-    this.#additions = new Additions({
-      runtime,
-      decoder: options.decoder,
-      closing: this.#closing.signal,
-      ready: () => this.ready(),
-      growing: () => (this.#lifecycle?.generation === this.#served.live ? this.#served.live : null),
-      has: declaration => this.#tables.has(declaration),
-    })
     this.#indexes = new OnlineIndexes({
       runtime,
       logger: options.logger,
@@ -126,6 +119,15 @@ export class CacheCore {
       indexes: this.#indexes,
       reads: () => this.#reads,
     })
+    const joining = new JoiningTables(this.#tables, this.#entities)
+    this.#additions = new Additions({
+      runtime,
+      closing: this.#closing.signal,
+      ready: () => this.ready(),
+      growing: () => (this.#lifecycle?.generation === this.#served.live ? this.#served.live : null),
+      has: declaration => this.#tables.has(declaration),
+      joining,
+    })
     this.#snapshots = new SnapshotKeeper(runtime, options.snapshotMaxAgeMs)
     this.#served = new Served({
       options,
@@ -135,6 +137,7 @@ export class CacheCore {
       positions: this.#positions,
       snapshots: this.#snapshots,
       audits: this.#audits,
+      joining,
       entities: this.#entities,
       isGone: () => this.#gone !== null,
       onReady: () => this.#ready.resolve(),

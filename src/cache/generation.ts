@@ -7,7 +7,7 @@ import type { Mismatch } from '../audit/comparison.js'
 import type { Lsn } from '../change/lsn.js'
 import type { SqlSnapshot } from '../change/sql-snapshot.js'
 import { type Decoder, decoders } from '../decode/index.js'
-import { asError, ConnectionError, DivergedError, NotReadyError } from '../errors.js'
+import { asError, ConnectionError, DivergedError } from '../errors.js'
 import type { Incarnation } from '../freshness/token.js'
 import type { ProbeAnswer } from '../freshness/probe.js'
 import { PositionWaiters } from '../freshness/waiters.js'
@@ -22,6 +22,7 @@ import { isServerError } from '../wire/connect-errors.js'
 import { Alignment } from './alignment.js'
 import { readEntering } from './entering-row.js'
 import { type FirstLoad, loadFirst } from './first-load.js'
+import { type AdditionHost, addTable } from './generation-addition.js'
 import { GenerationAudit } from './generation-audit.js'
 import type { GenerationBase } from './generation-context.js'
 import { GenerationFills } from './generation-fills.js'
@@ -29,7 +30,7 @@ import { GenerationProbes } from './generation-probes.js'
 import { resumeSource } from './generation-resume.js'
 import { liveTable } from './live-table.js'
 import { ServerCheck } from './server-check.js'
-import { type Looks, readFingerprint, resolveAdded } from './setup.js'
+import { type Looks, readFingerprint, type Setup } from './setup.js'
 import { TableWatch } from './table-watch.js'
 
 /** How long a probe's position may take to arrive: the next probe asks again. */
@@ -260,23 +261,30 @@ export class Generation {
   }
 
   /**
-   * Adds a table that was declared later, beside the running stream. Resolves when it can be read.
+   * Adds a table that was declared later, beside the running stream. Resolves when it can be read. With a decoder that can't add it, `onLoad` is told
+   * that the next load is to have it, and the stream ends.
    *
    * @throws {SetupError} @throws {PublicationError} @throws {MemoryLimitError} @throws {CacheError} the stream's end. Rejects with the signal's reason when
    * it aborts. Then nothing of it is left.
    */
-  async addTable(declaration: object, signal: AbortSignal): Promise<void> {
-    const { options, session: callers, sessions, setup } = this.#context
-    const until = this.streaming
-    if (until === null) throw new NotReadyError()
-    const either = AbortSignal.any([until, signal])
-    const mapping = await sessions.run(
-      session => resolveAdded(session, options, callers, setup, declaration),
-      either,
-    )
-    either.throwIfAborted()
-    if (mapping.keep !== 'all' && this.#fills.log === null) this.#applier.keep(this.#fills.begin())
-    await this.#watch.add(mapping, either)
+  addTable(declaration: object, signal: AbortSignal, onLoad: () => void): Promise<void> {
+    const host: AdditionHost = {
+      tables: this.tables,
+      streaming: this.streaming,
+      canGrow: this.#decoder.want !== undefined,
+      onTable: live => this.#context.events.onTable(this, live),
+      read: async (mapping, until) => {
+        if (mapping.keep !== 'all' && this.#fills.log === null) this.#applier.keep(this.#fills.begin())
+        await this.#watch.add(mapping, until)
+      },
+      end: this.#end,
+    }
+    return addTable(this.#context, host, declaration, signal, onLoad)
+  }
+
+  /** Declared tables that can't be kept. */
+  get out(): Setup['out'] {
+    return this.#context.setup.out
   }
 
   /** Aborts when the stream ends; null while there is none. */

@@ -7,6 +7,7 @@ import type { AuditLedger } from './audits.js'
 import type { DeclaredTables } from './declared-tables.js'
 import type { Generation } from './generation.js'
 import { isOtherHistory } from './histories.js'
+import type { JoiningTables } from './joining-tables.js'
 import type { LifecycleHooks } from './lifecycle.js'
 import type { ResolvedOptions } from './options.js'
 import type { Positions } from './positions.js'
@@ -21,6 +22,7 @@ export interface ServedHost {
   readonly positions: Positions
   readonly snapshots: SnapshotKeeper
   readonly audits: AuditLedger
+  readonly joining: JoiningTables
   /** What the next generation is loaded by: tables that are added join it. */
   readonly entities: object[]
   /** Whether nothing is read any more. */
@@ -107,7 +109,7 @@ export class Served {
 
   /** All tables change hands in one synchronous run: nobody sees some of the old and some of the new. */
   #takeOver(generation: Generation, provenMs: number): void {
-    const { options, gates, feed, tables, positions, onReady } = this.#host
+    const { options, gates, feed, tables, positions, joining, onReady } = this.#host
     const old = this.#live
     const isFirst = old === null
     this.#live = generation
@@ -115,7 +117,8 @@ export class Served {
       options.logger.warn('The server has another history than the one that memory has shown so far.')
       positions.waits.historyChanged()
     }
-    for (const live of generation.tables) tables.follow(live)
+    const undeclared = generation.tables.filter(live => tables.follow(live) === null)
+    joining.loaded(undeclared, generation.out)
     gates.restart(provenMs)
     if (!isFirst) {
       const isSame = !isOtherHistory(old, generation)

@@ -178,7 +178,8 @@ export async function resolveAdded(
   declaration: object,
 ): Promise<TableMapping> {
   const catalog = await readCatalog(connection, declaredTables([declaration]))
-  const how = resolveOptionsFor(options, session, numbersAsText)
+  const asText = numbersAsText || (await sendsNumbersAsText(connection, options, catalog))
+  const how = resolveOptionsFor(options, session, asText)
   const found = resolveMappings([declaration], catalog, how)
   const problems = [...found.problems]
   const [mapping] = found.mappings
@@ -190,6 +191,8 @@ export async function resolveAdded(
     })
   if (mapping !== undefined) problems.push(...overlapProblems([...mappings, mapping]))
   if (problems.length > 0 || mapping === undefined) throw new SetupError(problems)
+  const { limits } = decoders[options.decoder]
+  if (!limits.publications) await publicationFor(connection, options.publication, [mapping], limits)
   for (const warning of found.warnings) options.logger.warn(warning)
   return mapping
 }

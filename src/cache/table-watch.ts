@@ -81,6 +81,11 @@ export class TableWatch {
   #until: AbortSignal = AbortSignal.abort()
   /** Tables that are being added, by their OIDs. */
   readonly #added = new Map<number, Added>()
+  /**
+   * The newest transaction that an answer saw. Whoever altered a table that it writes was waited for, and was visible by then, so that answer tells of
+   * all alterations that its changes go by.
+   */
+  #seenXid: number | null = null
 
   constructor(options: TableWatchOptions) {
     this.#options = options
@@ -207,12 +212,13 @@ export class TableWatch {
   /**
    * The stream has announced relations of these tables in transaction `xid`, as it does before their first change, and again after they may have been
    * altered, or one that may be a new partition of theirs: the server is asked before any of the changes is applied. A transaction may be sent
-   * before queries see it, DDL of its own included: then it is asked again. Of tables that are being read anew it is asked before they are opened.
+   * before queries see it, DDL of its own included: then it is asked again; but once for a transaction, however many partitions that writes. Of tables
+   * that are being read anew it is asked before they are opened.
    */
   async announced(xid: number, oids: readonly number[]): Promise<void> {
     const areClosed = (): boolean => oids.every(oid => this.#closed.has(oid))
     for (const oid of oids) if (this.#closed.has(oid)) this.#unsure.set(oid, xid)
-    if (areClosed() || (await this.#seen(xid, areClosed)) !== null) return
+    if (areClosed() || xid === this.#seenXid || (await this.#seen(xid, areClosed)) !== null) return
     for (const oid of oids) this.changed(oid)
   }
 
@@ -230,7 +236,9 @@ export class TableWatch {
     const deadlineMs = clock.monotonicMs() + LIMBO_MS
     for (;;) {
       const answer = await this.#options.look(this.#until)
-      if (answer !== null && (isEnough() || answer.snapshot.sees(answer.snapshot.widen(xid)))) return answer
+      const isSeen = answer?.snapshot.sees(answer.snapshot.widen(xid)) ?? false
+      if (isSeen) this.#seenXid = xid
+      if (answer !== null && (isSeen || isEnough())) return answer
       if (clock.monotonicMs() > deadlineMs) return null
       await pause(timers, LOOK_AGAIN_MS, this.#until)
       this.#until.throwIfAborted()

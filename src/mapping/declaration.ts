@@ -127,7 +127,8 @@ function checkWhere({ where, keep }: TableOptions, refuse: (option: string, prob
   if (keep !== undefined && keep !== 'all')
     refuse(
       'where',
-      "it goes with keep: 'all' only: which of a bounded table's rows to ask for is up to each read.",
+      "it goes with keep: 'all' only. Of a row that a bounded table does not hold nobody can tell whether the filter held before a change, so those who follow it " +
+        'could not be told whether it came in, left or stayed. Keep all rows of the filter, or say it in the where of each read.',
     )
 }
 

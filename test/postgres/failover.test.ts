@@ -28,7 +28,7 @@ const PATIENCE_MS = 60_000
 
 /** A primary, and a standby that follows it; with these settings of the primary's. */
 async function pair(
-  major: 14 | 18,
+  major: 14 | 17 | 18,
   settings: Record<string, string> = {},
 ): Promise<{ primary: PostgresServer; standby: PostgresServer }> {
   const primary = await startPostgres({ major, settings })
@@ -188,75 +188,80 @@ test.each<[string, 14 | 18, Partial<OpenCacheOptions>]>([
   120_000,
 )
 
-test('a standby that has kept the slot in step, and has all that was applied, is gone on with: nothing is loaded', async () => {
-  shows('C28')
-  // What the standby does not have is not sent.
-  const { primary, standby } = await pair(18, { synchronized_standby_slots: 'standby' })
-  const db = await databaseOn(primary)
-  await db.query('create table rows (id int primary key, note text)')
-  await using proxy = await startProxy(primary)
-  const logger = recordingLogger()
-  const cache: Cache = await openCache({
-    pool: poolOf(proxy.through(db.url)),
-    entities: [rows],
-    logger,
-    slot: { durable: true, name: SLOT },
-    maxStaleness: 2_000,
-    onStale: { local: 'serve' },
-  })
-  onTestFinished(() => cache.close())
-  const told = cache.table(rows).changes()
-  const snapshot = cache.snapshot()
-  const write = async (id: number): Promise<string> =>
-    (await cache.write(client => client.query(`insert into rows values ($1, 'old')`, [id]))).token
-  const first = await write(1)
-  await cache.waitFor(first, { timeoutMs: PATIENCE_MS })
-  const there = on(standby, db.url)
-  await until(() => hasRow(there, 'select from rows where id = 1'), 'the standby has the row', PATIENCE_MS)
-  await slotIsCopied(db, there)
-  let last = first
-  for (let id = 2; id <= 20; id++) last = await write(id)
-  await cache.waitFor(last, { timeoutMs: PATIENCE_MS })
-  const session = cache.session(last)
+// 17 is the first one that has slots which a standby keeps in step.
+test.each([17, 18] as const)(
+  'a standby that has kept the slot in step, and has all that was applied, is gone on with: nothing is loaded (PostgreSQL %i)',
+  async major => {
+    shows('C28')
+    // What the standby does not have is not sent.
+    const { primary, standby } = await pair(major, { synchronized_standby_slots: 'standby' })
+    const db = await databaseOn(primary)
+    await db.query('create table rows (id int primary key, note text)')
+    await using proxy = await startProxy(primary)
+    const logger = recordingLogger()
+    const cache: Cache = await openCache({
+      pool: poolOf(proxy.through(db.url)),
+      entities: [rows],
+      logger,
+      slot: { durable: true, name: SLOT },
+      maxStaleness: 2_000,
+      onStale: { local: 'serve' },
+    })
+    onTestFinished(() => cache.close())
+    const told = cache.table(rows).changes()
+    const snapshot = cache.snapshot()
+    const write = async (id: number): Promise<string> =>
+      (await cache.write(client => client.query(`insert into rows values ($1, 'old')`, [id]))).token
+    const first = await write(1)
+    await cache.waitFor(first, { timeoutMs: PATIENCE_MS })
+    const there = on(standby, db.url)
+    await until(() => hasRow(there, 'select from rows where id = 1'), 'the standby has the row', PATIENCE_MS)
+    await slotIsCopied(db, there)
+    let last = first
+    for (let id = 2; id <= 20; id++) last = await write(id)
+    await cache.waitFor(last, { timeoutMs: PATIENCE_MS })
+    const session = cache.session(last)
 
-  await primary.stop('immediate')
-  await promote(there)
-  const writer = new pg.Client({ connectionString: there })
-  await writer.connect()
-  onTestFinished(() => writer.end())
-  for (let id = 101; id <= 140; id++)
-    await writer.query(`insert into rows values ($1, repeat('new', 1000))`, [id])
-  proxy.leadTo(standby)
-  await until(() => cache.table(rows).local.has(140), 'the new primary is read', PATIENCE_MS)
+    await primary.stop('immediate')
+    await promote(there)
+    const writer = new pg.Client({ connectionString: there })
+    await writer.connect()
+    onTestFinished(() => writer.end())
+    for (let id = 101; id <= 140; id++)
+      await writer.query(`insert into rows values ($1, repeat('new', 1000))`, [id])
+    proxy.leadTo(standby)
+    await until(() => cache.table(rows).local.has(140), 'the new primary is read', PATIENCE_MS)
 
-  const inMemory = (): object[] => [...cache.table(rows).local].toSorted((a, b) => a.id - b.id)
-  const inDatabase = async (): Promise<object[]> =>
-    (await writer.query('select * from rows order by id')).rows as object[]
-  expect(inMemory()).toEqual(await inDatabase())
-  expect(inMemory()).toHaveLength(60)
-  expect(logger.lines.filter(line => /loaded anew|can't be gone on with/i.test(line))).toEqual([])
-  // Followers have missed nothing, tokens and sessions are as good as ever, and snapshots stand.
-  const ids: number[] = []
-  while (ids.length < 60) {
-    const { value } = await told.next()
-    if (value?.kind !== 'insert') throw new Error(`not an insert, but ${value?.kind}`)
-    ids.push(value.new!.id)
-  }
-  expect(ids).toEqual((await inDatabase()).map(row => (row as { id: number }).id))
-  await cache.waitFor(first)
-  await cache.waitFor(last)
-  expect(await session.table(rows).findUnique({ where: { id: 20 } })).toEqual({ id: 20, note: 'old' })
-  expect(snapshot.table(rows).local.size).toBe(0)
-  snapshot.close()
-  // New tokens are of the new timeline.
-  const later = (
-    await cache.write(client =>
-      client.query(`update rows set note = 'later' where id = 101; delete from rows where id = 1`),
-    )
-  ).token
-  await cache.waitFor(later, { timeoutMs: PATIENCE_MS })
-  expect(later.split('.')[2]).toBe('2')
-  expect(cache.position.split('.')[2]).toBe('2')
-  expect(inMemory()).toEqual(await inDatabase())
-  expect((await cache.verify()).mismatched).toBe(0)
-}, 120_000)
+    const inMemory = (): object[] => [...cache.table(rows).local].toSorted((a, b) => a.id - b.id)
+    const inDatabase = async (): Promise<object[]> =>
+      (await writer.query('select * from rows order by id')).rows as object[]
+    expect(inMemory()).toEqual(await inDatabase())
+    expect(inMemory()).toHaveLength(60)
+    expect(logger.lines.filter(line => /loaded anew|can't be gone on with/i.test(line))).toEqual([])
+    // Followers have missed nothing, tokens and sessions are as good as ever, and snapshots stand.
+    const ids: number[] = []
+    while (ids.length < 60) {
+      const { value } = await told.next()
+      if (value?.kind !== 'insert') throw new Error(`not an insert, but ${value?.kind}`)
+      ids.push(value.new!.id)
+    }
+    expect(ids).toEqual((await inDatabase()).map(row => (row as { id: number }).id))
+    await cache.waitFor(first)
+    await cache.waitFor(last)
+    expect(await session.table(rows).findUnique({ where: { id: 20 } })).toEqual({ id: 20, note: 'old' })
+    expect(snapshot.table(rows).local.size).toBe(0)
+    snapshot.close()
+    // New tokens are of the new timeline.
+    const later = (
+      await cache.write(client =>
+        client.query(`update rows set note = 'later' where id = 101; delete from rows where id = 1`),
+      )
+    ).token
+    await cache.waitFor(later, { timeoutMs: PATIENCE_MS })
+    expect(later.split('.')[2]).toBe('2')
+    expect(cache.position.split('.')[2]).toBe('2')
+    expect(inMemory()).toEqual(await inDatabase())
+    expect((await cache.verify()).mismatched).toBe(0)
+  },
+  120_000,
+)
