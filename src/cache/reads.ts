@@ -2,6 +2,7 @@ import type { ClosedError } from '../errors.js'
 import type { FreshnessGates } from '../freshness/gates.js'
 import { pinNewest, type ReadContext } from '../query/answer.js'
 import { DatabaseReader } from '../query/database.js'
+import { Pacer } from '../query/pacer.js'
 import type { DatabaseGate } from '../query/gate.js'
 import type { ReadScope, ScopeContext } from '../query/scope.js'
 import type { Snapshot } from '../query/types.js'
@@ -33,6 +34,7 @@ export function readContextOf(host: ReadsHost): ReadContext {
   return {
     runtime: options.runtime,
     gate: gates.common,
+    pacer: new Pacer(options.runtime, options.sliceMs),
     database: new DatabaseReader(databaseGate, sessions.run.bind(sessions), () => positions.pages),
     maxStalenessMs: options.maxStalenessMs,
     onStale: options.onStale,
