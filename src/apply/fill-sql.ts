@@ -5,7 +5,7 @@ import { TupleView } from '../change/change.js'
 import { assert } from '../errors.js'
 import type { TableMapping } from '../mapping/mapping.js'
 import { amongKept } from '../mapping/table-filter.js'
-import { selectList, tupleOfRow } from '../mapping/text-row.js'
+import { mustBeSame, sameTypes, selectList, tupleOfRow } from '../mapping/text-row.js'
 import type { TextRow } from '../runtime.js'
 import { anyOf } from '../sql/comparison.js'
 import { quoteIdentifier, quoteQualified } from '../sql/quote.js'
@@ -80,7 +80,7 @@ export interface Statement {
 function select(mapping: TableMapping, where: string, limit?: number): string {
   return `SELECT s.*, t.*
   FROM (SELECT pg_current_snapshot() AS snapshot, pg_is_in_recovery() AS recovering, pg_postmaster_start_time() AS started,
-               CASE WHEN pg_is_in_recovery() THEN '0/0' ELSE pg_current_wal_insert_lsn() END AS position) AS s
+               CASE WHEN pg_is_in_recovery() THEN '0/0' ELSE pg_current_wal_insert_lsn() END AS position, ${sameTypes(mapping)} AS same) AS s
   LEFT JOIN (SELECT t.xmin AS xmin, ${selectList(mapping)} FROM ${quoteQualified(mapping.schema, mapping.table)} AS t
               WHERE ${amongKept(mapping.filter, where)}${limit === undefined ? '' : ` LIMIT ${limit}`}) AS t ON true`
 }
@@ -118,6 +118,7 @@ function keyTexts({ key: columns }: TableMapping, format: RecordFormat, key: Buf
   return columns.map(column => key.toString('utf8', seen.starts[column], seen.ends[column]))
 }
 
+/** @throws {TableReloadingError} if the texts are of other types than those of the mapping. */
 export function readReply(
   mapping: TableMapping,
   format: RecordFormat,
@@ -125,6 +126,7 @@ export function readReply(
 ): FillReply {
   const [first] = answer
   assert(first !== undefined, 'an outer join has a row')
+  mustBeSame(mapping, first)
   const snapshot = SqlSnapshot.parse(first['snapshot']!)
   const order = format.order(column => column)
   const rows = new Map<string, FilledRow>()

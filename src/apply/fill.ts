@@ -1,6 +1,6 @@
 import type { Lsn } from '../change/lsn.js'
 import type { SqlSnapshot } from '../change/sql-snapshot.js'
-import { asError, CacheError, DatabaseReadError } from '../errors.js'
+import { asError, CacheError, DatabaseReadError, TableReloadingError } from '../errors.js'
 import type { TextRow } from '../runtime.js'
 import type { GroupIndex, GroupValue } from '../store/group-index.js'
 import type { PackedRow } from '../store/packed-row.js'
@@ -264,6 +264,8 @@ export class Filler {
   #failed(fills: TableFills, batch: FillBatch, cause: Error): void {
     if (!this.#sent.has(batch)) return
     fills.counts.failed++
+    // So that it is noticed at once.
+    if (cause instanceof TableReloadingError) this.#options.suspect()
     const isNamed = cause instanceof CacheError || cause instanceof FillLateError
     const error = isNamed ? cause : new DatabaseReadError(batch.table.mapping.name, { cause })
     for (const wanted of batch.wanted.values()) {

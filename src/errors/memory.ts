@@ -72,7 +72,7 @@ export class TableReloadingError extends CacheError {
   ) {
     super(
       `Table ${table} ${why}. It is being read anew, beside the others. ` +
-        'The asynchronous reads ask PostgreSQL meanwhile.',
+        'The asynchronous reads ask PostgreSQL meanwhile, unless its columns have other types.',
       options,
     )
   }

@@ -16,6 +16,7 @@ import { isBeyond, type LogPosition } from '../freshness/token.js'
 import { checkRead } from './check-read.js'
 import type { DatabaseReader, Fetched } from './database.js'
 import type { LiveTable } from './live.js'
+import type { Pacer } from './pacer.js'
 import type { Pinned, ReadScope } from './scope.js'
 import { pause, type Runtime } from '../runtime.js'
 import type { ReadOptions, Snapshot, SnapshotTable, TableDeclaration, WaitOptions } from './types.js'
@@ -30,6 +31,7 @@ const BEHIND_RETRY_MAX_MS = 200
 export interface ReadContext {
   readonly runtime: Runtime
   readonly gate: FreshnessGate
+  readonly pacer: Pacer
   readonly database: DatabaseReader
   readonly maxStalenessMs: number
   readonly onStale: 'throw' | 'database' | 'serve'
@@ -124,6 +126,8 @@ export async function answer<Row extends object, T>(
   // Between the wait and the answer, another history may have been taken over.
   if (floor !== null && memory === 'yes') await context.mustCover(floor, position)
   context.session?.observe(position)
+  const turn = context.pacer.turn()
+  if (turn !== null) await turn
   return value
 }
 
@@ -143,9 +147,10 @@ interface Asked {
 
 /**
  * PostgreSQL's answer, asked for again until it shows all that memory had shown of the table when it was sent. A commit is in the stream, and so
- * in memory, once its record is written; other sessions see it when its synchronous standbys have it.
+ * in memory, once its record is written; other sessions see it when its synchronous standbys have it. And until it is known how to read it, if columns
+ * have got other types.
  *
- * @throws {BehindError} if that takes longer than the read may.
+ * @throws {BehindError} @throws {TableReloadingError} if that takes longer than the read may.
  */
 async function notBehind<Row extends object, T>(
   { runtime }: ReadContext,
@@ -159,15 +164,19 @@ async function notBehind<Row extends object, T>(
     const { live } = source
     const { recent } = live.store
     const query = recent.sending()
+    let altered: TableReloadingError | null = null
     try {
       const fetched = await question.database(live)
       const isBehind = recent.isAheadOf(fetched.snapshot, live.table)
       recent.confirm(fetched.snapshot)
       if (!isBehind) return fetched
+    } catch (error) {
+      if (!(error instanceof TableReloadingError)) throw error
+      altered = error
     } finally {
       recent.answered(query)
     }
-    if (clock.monotonicMs() + waitMs > untilMs) throw new BehindError(live.mapping.name, timeoutMs)
+    if (clock.monotonicMs() + waitMs > untilMs) throw altered ?? new BehindError(live.mapping.name, timeoutMs)
     await pause(timers, waitMs, signal ?? new AbortController().signal)
     signal?.throwIfAborted()
   }
@@ -219,6 +228,8 @@ async function answerInScope<Row extends object, T>(
     try {
       const value = await question.snapshot(snapshot.table(declaration as TableDeclaration<Row>))
       context.session?.observe(context.positionOf(snapshot.position))
+      const turn = context.pacer.turn()
+      if (turn !== null) await turn
       return value
     } catch (error) {
       if (!isUnknown(error) || !mayAsk) throw error

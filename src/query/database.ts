@@ -5,7 +5,7 @@ import { type LogPages, positionColumns, readPosition } from '../freshness/serve
 import type { LogPosition } from '../freshness/token.js'
 import type { TableMapping } from '../mapping/mapping.js'
 import { amongKept } from '../mapping/table-filter.js'
-import { selectList, tupleOfRow } from '../mapping/text-row.js'
+import { mustBeSame, sameTypes, selectList, tupleOfRow } from '../mapping/text-row.js'
 import type { RowFactory } from '../mapping/values.js'
 import type { QueryConnection, TextRow } from '../runtime.js'
 import { quoteIdentifier, quoteQualified } from '../sql/quote.js'
@@ -102,7 +102,8 @@ export class DatabaseReader {
   /**
    * What a selection gives now, in its order, as texts.
    *
-   * @throws {OverloadedError} @throws {DatabaseReadError} with what the server said as its cause. Rejects with the signal's reason when it aborts.
+   * @throws {OverloadedError} @throws {DatabaseReadError} with what the server said as its cause. @throws {TableReloadingError} if columns have other
+   * types by now. Rejects with the signal's reason when it aborts.
    */
   async select(
     { mapping }: DatabaseTable,
@@ -110,10 +111,12 @@ export class DatabaseReader {
     signal?: AbortSignal,
   ): Promise<Fetched<TextRow[]>> {
     try {
+      const statement = withPosition(mapping, sql)
       const answer = await this.#gate.pass(
-        () => this.#run(session => session.query(withPosition(sql), parameters), signal),
+        () => this.#run(session => session.query(statement, parameters), signal),
         signal,
       )
+      mustBeSame(mapping, answer[0]!)
       return {
         value: answer.filter(row => row['found'] !== null),
         position: readPosition(answer[0]!, this.#pages()),
@@ -131,8 +134,9 @@ export class DatabaseReader {
  * One statement, so one snapshot: everything that the rows show had been written to the log before the insert position is looked at. It gives
  * a row even if the selection gives none; the selection's order stays, since there is one row to join it to.
  */
-function withPosition(sql: string): string {
-  return `SELECT place.*, answer.* FROM (SELECT pg_catalog.pg_current_snapshot() AS snapshot, ${positionColumns('pg_catalog.pg_current_wal_insert_lsn()')}) AS place
+function withPosition(mapping: TableMapping, sql: string): string {
+  return `SELECT place.*, answer.* FROM (SELECT pg_catalog.pg_current_snapshot() AS snapshot, ${positionColumns('pg_catalog.pg_current_wal_insert_lsn()')},
+      ${sameTypes(mapping)} AS same) AS place
     LEFT JOIN (SELECT true AS found, selected.* FROM (${sql}) AS selected) AS answer ON true`
 }
 

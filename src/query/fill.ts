@@ -1,5 +1,5 @@
 import { type FillAnswer, FillLateError } from '../apply/wanted.js'
-import { KeyError, NotLocalError, SnapshotMissError } from '../errors.js'
+import { KeyError, NotLocalError, SnapshotMissError, TableReloadingError } from '../errors.js'
 import type { Lsn } from '../change/lsn.js'
 import type { CommitSeq } from '../store/address.js'
 import type { Snapshot } from '../store/snapshot.js'
@@ -68,7 +68,8 @@ async function unlessLate<T>(filling: Promise<T> | undefined): Promise<T | undef
   try {
     return await filling
   } catch (error) {
-    if (error instanceof FillLateError) return undefined
+    // Of a table that has just been found to be altered nothing can be filled, until it is read in its new shape.
+    if (error instanceof FillLateError || error instanceof TableReloadingError) return undefined
     throw error
   }
 }

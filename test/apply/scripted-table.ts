@@ -161,6 +161,7 @@ function textRows({
   const common = {
     snapshot,
     recovering: recovering ? 't' : 'f',
+    same: 't',
     started,
     position: formatLsn(BigInt(position) as Lsn),
   }

@@ -65,6 +65,7 @@ class Given {
         const common = {
           snapshot,
           recovering: 'f',
+          same: 't',
           started: 'then',
           position: formatLsn(this.#lsn as Lsn),
           xmin: null,

@@ -12,10 +12,12 @@ import {
   UnknownStatementError,
 } from './statements-types.js'
 
-const PLACE = escaped(
+/** Whether the columns have their types still, as those of these tables always have. */
+const SAME = String.raw`ARRAY\[[^']*\]::pg_catalog\.oid\[\]::text = '\{[\d,]*\}' AS same`
+const PLACE = `${escaped(
   `FROM (SELECT pg_current_snapshot() AS snapshot, pg_is_in_recovery() AS recovering, pg_postmaster_start_time() AS started,
-    CASE WHEN pg_is_in_recovery() THEN '0/0' ELSE pg_current_wal_insert_lsn() END AS position) AS s`,
-)
+    CASE WHEN pg_is_in_recovery() THEN '0/0' ELSE pg_current_wal_insert_lsn() END AS position,`,
+)} ${SAME}${escaped(') AS s')}`
 
 export const readStatements: readonly Statement[] = [
   {
@@ -35,7 +37,7 @@ export const readStatements: readonly Statement[] = [
   {
     name: 'read by key',
     text: new RegExp(
-      `^SELECT place\\.\\*, answer\\.\\* FROM \\(SELECT pg_catalog\\.pg_current_snapshot\\(\\) AS snapshot, ${positionText()}\\) AS place LEFT JOIN \\(SELECT true AS found, selected\\.\\* FROM \\(SELECT (.*) FROM "public"\\."(\\w+)" AS t WHERE (t\\."\\w+" = \\$1(?: AND t\\."\\w+" = \\$2)?)\\) AS selected\\) AS answer ON true$`,
+      `^SELECT place\\.\\*, answer\\.\\* FROM \\(SELECT pg_catalog\\.pg_current_snapshot\\(\\) AS snapshot, ${positionText()}, ${SAME}\\) AS place LEFT JOIN \\(SELECT true AS found, selected\\.\\* FROM \\(SELECT (.*) FROM "public"\\."(\\w+)" AS t WHERE (t\\."\\w+" = \\$1(?: AND t\\."\\w+" = \\$2)?)\\) AS selected\\) AS answer ON true$`,
     ),
     answer: readByKey,
   },
@@ -150,6 +152,7 @@ function fill(backend: Backend, [, list, table, column]: RegExpExecArray, [keys]
     recovering: server.isStandby ? 't' : 'f',
     started: server.model.startedAt,
     position: server.isStandby ? '0/0' : lsnText(server.model.log.insert),
+    same: 't',
   }
   const rows: TextRow[] = []
   for (const key of arrayOf(keys!)) {
@@ -186,7 +189,7 @@ function readByKey(
   for (const [i, name] of names.entries())
     texts[spec.columns.findIndex(each => each.name === name)] = parameters[i]!
   const version = heap.visible(keyOf(spec, texts), snapshot)
-  const place = { snapshot: snapshot.text, ...position(server.model, server.model.log.insert) }
+  const place = { snapshot: snapshot.text, ...position(server.model, server.model.log.insert), same: 't' }
   return [
     row('read by key', {
       ...place,
