@@ -148,8 +148,10 @@ class Plugin {
   /** Resolves when the response is sent; rejects only if the request has not begun. */
   async #run(request: FastifyRequest, reply: FastifyReply, next: HookHandlerDoneFunction): Promise<void> {
     const state = this.stateOf(request)
-    // From now on: it may come while the token is waited for.
-    const isOver = new Promise<void>(resolve => reply.raw.once('close', resolve))
+    // From now on: it may come while the token is waited for. A hook before this one may have waited for longer than the browser did.
+    const isOver = reply.raw.closed
+      ? Promise.resolve()
+      : new Promise<void>(resolve => reply.raw.once('close', resolve))
     const work = async (scope: RequestScope): Promise<void> => {
       state.scope = scope
       next()

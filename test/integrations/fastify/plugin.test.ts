@@ -1,3 +1,4 @@
+import { once } from 'node:events'
 import { connect } from 'node:net'
 import Fastify, { type FastifyInstance } from 'fastify'
 import { beforeAll, describe, expect, onTestFinished, test } from 'vitest'
@@ -213,6 +214,29 @@ describe('a request', () => {
     await until(() => scopes === 1, 'the request runs')
     expect(cache.health().openSnapshots).toBe(1)
     socket.destroy()
+    await until(() => cache.health().openSnapshots === 0, 'its snapshot is closed')
+  })
+
+  test('keeps nothing if the browser has gone before it begins', async () => {
+    const cache = await openCache({ pool: poolOf(db.url), entities: [items] })
+    const app = Fastify()
+    let handled = 0
+    // As one that asks who the user is would be.
+    app.addHook('onRequest', async (_request, reply) => {
+      const gone = once(reply.raw, 'close')
+      socket.destroy()
+      await gone
+    })
+    await app.register(walcache, { cache })
+    app.get('/late', () => {
+      handled++
+      return {}
+    })
+    onTestFinished(() => app.close())
+    const address = await app.listen()
+    const socket = connect(Number(new URL(address).port), '127.0.0.1')
+    socket.write('GET /late HTTP/1.1\r\nHost: x\r\n\r\n')
+    await until(() => handled === 1, 'the request runs')
     await until(() => cache.health().openSnapshots === 0, 'its snapshot is closed')
   })
 
