@@ -104,6 +104,15 @@ export function resolveOptions(options: OpenCacheOptions): ResolvedOptions {
     throw new OptionError('pool', 'give a pg.Pool.')
   if (!Array.isArray(entities))
     throw new OptionError('entities', 'give an array of classes or results of defineTable.')
+  const { wait = true, publication, logger = silentLogger, signal, onProgress } = options
+  if (typeof wait !== 'boolean') throw new OptionError('wait', 'give true or false.')
+  if (publication !== undefined && (typeof publication !== 'string' || publication === ''))
+    throw new OptionError('publication', 'give its name, or leave it out.')
+  if (signal !== undefined && !(signal instanceof AbortSignal))
+    throw new OptionError('signal', 'give an AbortSignal.')
+  if (onProgress !== undefined && typeof onProgress !== 'function')
+    throw new OptionError('onProgress', 'give a function.')
+  if (!isLogger(logger)) throw new OptionError('logger', 'give an object with debug, info, warn and error.')
   const { cache: cacheMemory, table: tableMemory } =
     typeof memory === 'number'
       ? { cache: memory, table: memory }
@@ -115,7 +124,7 @@ export function resolveOptions(options: OpenCacheOptions): ResolvedOptions {
     connections: integer('connections', options.connections, 4, 2, 64),
     decoder: oneOf('decoder', decoder, Object.keys(decoders) as DecoderName[]),
     assumed: assumptions(options, decoder),
-    publication: options.publication,
+    publication,
     durableSlot: durableSlot(options.slot),
     maxStalenessMs: number('maxStaleness', options.maxStaleness, 10_000, 1, Number.POSITIVE_INFINITY),
     onStaleLocal: oneOf('onStale.local', onStale.local ?? 'throw', ['throw', 'serve']),
@@ -129,7 +138,7 @@ export function resolveOptions(options: OpenCacheOptions): ResolvedOptions {
     auditRowsPerSecond: auditRate(options.audit),
     gateRunning: integer('databaseGate.running', databaseGate.running, 16, 1, 10_000),
     gateWaiting: integer('databaseGate.waiting', databaseGate.waiting, 256, 0, 1_000_000),
-    wait: options.wait ?? true,
+    wait,
     memoryBytes: integer('memory', cacheMemory, halfTheMachine(), 1, Number.MAX_SAFE_INTEGER),
     tableMemoryBytes: integer('memory.table', tableMemory, halfTheMachine(), 1, Number.MAX_SAFE_INTEGER),
     sliceMs: number('sliceMs', options.sliceMs, 5, 0.1, 1000),
@@ -137,16 +146,20 @@ export function resolveOptions(options: OpenCacheOptions): ResolvedOptions {
     feedBytes: integer('feedBytes', options.feedBytes, 32 * 2 ** 20, 1, Number.MAX_SAFE_INTEGER),
     feedHistoryMs: number('feedHistoryMs', options.feedHistoryMs, 0, 0, 24 * 3600 * 1000),
     tokenSecrets: secrets(options.tokenSecret),
-    logger: isolatedLogger(options.logger ?? silentLogger),
-    signal: options.signal,
-    onProgress:
-      options.onProgress === undefined ? () => undefined : isolated('onProgress', options.onProgress),
+    logger: isolatedLogger(logger),
+    signal,
+    onProgress: onProgress === undefined ? () => undefined : isolated('onProgress', onProgress),
     runtime: options.runtime ?? systemRuntime,
     addedIndexes: new AddedIndexes(),
     fillRules:
       (options as OpenCacheOptions & { readonly [FILL_RULES_OPTION]?: FillRules })[FILL_RULES_OPTION] ??
       FILL_RULES,
   }
+}
+
+function isLogger(given: Partial<Logger> | null): given is Logger {
+  const { debug, info, warn, error } = given ?? {}
+  return [debug, info, warn, error].every(method => typeof method === 'function')
 }
 
 /** An option that is an object, with nothing in it but what is known. */

@@ -75,6 +75,13 @@ describe('resolveOptions', () => {
     ['snapshotMaxAgeMs', { snapshotMaxAgeMs: 0 }],
     ['feedBytes', { feedBytes: 1.5 }],
     ['feedHistoryMs', { feedHistoryMs: -1 }],
+    ['wait', { wait: 'no' }],
+    ['publication', { publication: '' }],
+    ['publication', { publication: 5 }],
+    ['signal', { signal: {} }],
+    ['onProgress', { onProgress: 'yes' }],
+    ['logger', { logger: {} }],
+    ['logger', { logger: null }],
   ])('refuses %s by name: %j', (option, options) => {
     expect(() => resolve(options)).toThrow(OptionError)
     expect(() => resolve(options)).toThrow(new RegExp(`^Option "${option.replace('.', '\\.')}"`))
