@@ -6,7 +6,15 @@ import {
   type ObjectLiteral,
   type Repository,
 } from 'typeorm'
-import { type AnyWhere, type Cache, KeyError, NotLocalError, QueryError, type Table } from '../../index.js'
+import {
+  type AnyWhere,
+  type Cache,
+  KeyError,
+  NotLocalError,
+  QueryError,
+  type Table,
+  TableReloadingError,
+} from '../../index.js'
 import { type CachedEntity, cachedEntity, type ColumnRow } from './entity.js'
 import { countCondition, type EntityQuery, findQuery } from './find-options.js'
 import { hydrate } from './hydrate.js'
@@ -221,11 +229,20 @@ class RepositoryReader<Entity extends ObjectLiteral> implements CachedRepository
       this.reads.cached++
       return answer
     } catch (error) {
-      if (error instanceof QueryError || error instanceof KeyError || error instanceof NotLocalError)
-        return null
+      if (isForOriginal(error)) return null
       throw error
     }
   }
+}
+
+/** Whether the question, or the table's columns of just now, are for the original to make something of. */
+function isForOriginal(error: unknown): boolean {
+  return (
+    error instanceof QueryError ||
+    error instanceof KeyError ||
+    error instanceof NotLocalError ||
+    error instanceof TableReloadingError
+  )
 }
 
 /** What no condition means is for TypeORM to say: an error here, every row there. */

@@ -25,7 +25,7 @@ import {
   type Repository,
 } from 'typeorm'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { type Cache, openCache, OptionError } from '../../../src/index.js'
+import { type Cache, openCache, OptionError, TableReloadingError } from '../../../src/index.js'
 import {
   cachedRepository,
   type CachedRepository,
@@ -355,6 +355,15 @@ test('a transaction reads itself', async () => {
     expect(inside.reads).toEqual({ cached: 0, original: 1 })
     await manager.delete(Team, { name: 'not committed' })
   })
+})
+
+test('a table whose columns have just got other types is TypeORM’s to read', async () => {
+  const refused = (): Promise<never> => Promise.reject(new TableReloadingError('public.team'))
+  const altered = { table: () => ({ findMany: refused, count: refused }), scope: null } as unknown as Cache
+  const teams = cachedRepository(dataSource.getRepository(Team), altered)
+  expect(await teams.find()).toEqual(await teams.original.find())
+  expect(await teams.count()).toBe(await teams.original.count())
+  expect(teams.reads).toEqual({ cached: 0, original: 2 })
 })
 
 test('subscribers are told of what is loaded', async () => {
