@@ -11,6 +11,8 @@ export interface QueryColumnType {
   readonly local: boolean
   /** jsonb and the like are compared for equality only. */
   readonly equalityOnly?: boolean
+  /** No two rows have the same value. */
+  readonly unique?: boolean
 }
 
 const TEXTS = [

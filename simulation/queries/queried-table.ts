@@ -7,14 +7,27 @@ export const ROWS = 200
 
 const ID = { sql: 'integer', values: [1, 2, 5, 50, 100, 150, 199, 230, 260], local: true }
 
-/** A key and some columns of random types; at times one that memory does not compare. */
+/** A unique key beside the primary one. Its values are `s` and a number. */
+export const SLUG = 'slug'
+const SLUGS: QueryColumn = {
+  name: SLUG,
+  type: {
+    sql: 'text',
+    values: ['s1', 's2', 's50', 's100', 's150', 's199', 's230', 's260', 's1000', 'none'],
+    text: true,
+    local: true,
+    unique: true,
+  },
+}
+
+/** A key, a unique column and some of random types; at times one that memory does not compare. */
 export function randomColumns(random: Random): readonly QueryColumn[] {
   const types = random.sample(
     queryColumnTypes.filter(({ local }) => local),
     random.between(3, 6),
   )
   if (random.chance(0.5)) types.push(random.pick(queryColumnTypes.filter(({ local }) => !local)))
-  return [{ name: 'id', type: ID }, ...types.map((type, i) => ({ name: `c${i}`, type }))]
+  return [{ name: 'id', type: ID }, SLUGS, ...types.map((type, i) => ({ name: `c${i}`, type }))]
 }
 
 /** A table of PostgreSQL's, and who writes it. */
@@ -23,6 +36,7 @@ export class QueriedTable implements AsyncDisposable {
   readonly columns: readonly QueryColumn[]
   readonly #writer: pg.Client
   #nextId = 1
+  #nextSlug = 1
 
   private constructor(name: string, columns: readonly QueryColumn[], writer: pg.Client) {
     this.name = name
@@ -37,7 +51,9 @@ export class QueriedTable implements AsyncDisposable {
   ): Promise<QueriedTable> {
     const writer = new pg.Client(config)
     await writer.connect()
-    const list = columns.slice(1).map(column => `"${column.name}" ${column.type.sql}`)
+    const list = columns
+      .slice(1)
+      .map(({ name: column, type }) => `"${column}" ${type.sql}${type.unique === true ? ' unique' : ''}`)
     await writer.query(`create table ${name} (id integer primary key, ${list.join(', ')})`)
     return new QueriedTable(name, columns, writer)
   }
@@ -67,7 +83,7 @@ export class QueriedTable implements AsyncDisposable {
   }
 
   async #change(random: Random): Promise<void> {
-    const kind = random.weighted({ insert: 4, update: 6, delete: 3, move: 1 })
+    const kind = random.weighted({ insert: 4, update: 6, delete: 3, move: 1, swap: 1 })
     const id = `(select id from ${this.name} offset ${random.below(ROWS)} limit 1)`
     const column = random.pick(this.columns.slice(1))
     switch (kind) {
@@ -76,12 +92,25 @@ export class QueriedTable implements AsyncDisposable {
         break
       case 'update':
         await this.#writer.query(`update ${this.name} set "${column.name}" = $1 where id = ${id}`, [
-          randomValue(column, random),
+          this.#valueOf(column, random),
         ])
         break
       case 'delete':
         await this.#writer.query(`delete from ${this.name} where id = ${id}`)
         break
+      case 'swap': {
+        // A unique value goes from one row to another in one transaction.
+        const { rows } = await this.#writer.query<{ id: number; slug: string | null }>(
+          `select id, ${SLUG} from ${this.name} order by id offset ${random.below(ROWS)} limit 2`,
+        )
+        if (rows.length < 2) break
+        const [one, other] = rows as [(typeof rows)[0], (typeof rows)[0]]
+        const set = `update ${this.name} set ${SLUG} = $1 where id = $2`
+        await this.#writer.query(set, [null, one.id])
+        await this.#writer.query(set, [one.slug, other.id])
+        await this.#writer.query(set, [other.slug, one.id])
+        break
+      }
       case 'move':
         await this.#writer.query(`update ${this.name} set id = $1 where id = ${id}`, [this.#nextId++])
         break
@@ -92,10 +121,15 @@ export class QueriedTable implements AsyncDisposable {
   async #insert(random: Random, rows: number): Promise<void> {
     const values: unknown[] = []
     const lists = Array.from({ length: rows }, () => {
-      const one = [this.#nextId++, ...this.columns.slice(1).map(column => randomValue(column, random))]
+      const one = [this.#nextId++, ...this.columns.slice(1).map(column => this.#valueOf(column, random))]
       return `(${one.map(value => `$${values.push(value)}`).join(', ')})`
     })
     await this.#writer.query(`insert into ${this.name} values ${lists.join(', ')}`, values)
+  }
+
+  #valueOf(column: QueryColumn, random: Random): unknown {
+    if (column.type.unique !== true) return randomValue(column, random)
+    return random.chance(0.15) ? null : `s${this.#nextSlug++}`
   }
 }
 

@@ -1,6 +1,7 @@
 import type { LocalFindMany, LocalReads, Whole } from '../../src/index.js'
 import type { Random } from '../random.js'
 import { type QueryColumn, randomAlternatives, randomCondition, type TwoConditions } from './columns.js'
+import { SLUG } from './queried-table.js'
 
 export type Row = Record<string, unknown>
 
@@ -26,8 +27,25 @@ export interface Queried {
   readonly indexes: readonly (readonly QueryColumn[])[]
 }
 
+/** The row with one value of the unique column. */
+function byUniqueKey(random: Random, name: string): RandomQuery {
+  const key = { [SLUG]: `s${random.below(400)}` }
+  return {
+    sql: `select * from ${name} where ${SLUG} = $1`,
+    parameters: [key[SLUG]],
+    query: { where: key },
+    counts: false,
+    sorted: false,
+    ask: local => {
+      const row = local.get(key)
+      return row === undefined ? [] : [row]
+    },
+  }
+}
+
 export function randomQuery(random: Random, queried: Queried): RandomQuery {
   const { name, columns } = queried
+  if (random.chance(0.15)) return byUniqueKey(random, name)
   const condition = randomWhere(random, queried)
   const parameters: unknown[] = []
   const where = `where ${condition.sql(parameters)}`

@@ -13,7 +13,7 @@ import { assumptionsFor } from '../decoders.js'
 import { Random } from '../random.js'
 import type { QueryColumn } from './columns.js'
 import { closeView, Oracle, type View } from './postgres-view.js'
-import { QueriedTable, randomColumns } from './queried-table.js'
+import { QueriedTable, randomColumns, SLUG } from './queried-table.js'
 import { type Answer, type RandomQuery, randomQuery, type Row } from './random-query.js'
 import { type QueriesReport, Tally } from './tally.js'
 
@@ -62,6 +62,7 @@ interface RandomIndex {
 function randomIndexes(random: Random, columns: readonly QueryColumn[]): readonly RandomIndex[] {
   const names = columns.map(column => column.name)
   const lists = Array.from({ length: random.between(2, 5) }, () => random.sample(names, random.between(1, 3)))
+  if (random.chance(0.7)) lists.push([SLUG])
   return lists.map((properties, at) => ({ properties, isDeclared: at === 0 || random.chance(0.5) }))
 }
 
@@ -135,6 +136,7 @@ class World implements AsyncDisposable {
       await this.#commit()
       tally.commits++
       await this.#catchUp()
+      if (this.#random.chance(0.3)) await this.#lookAway()
       await this.#look()
       const count = Math.min(left, QUERIES_PER_COMMIT)
       // Half of the queries see the newest commit, and half come while the next one is being applied.
@@ -172,11 +174,16 @@ class World implements AsyncDisposable {
     this.#views.push({ oracle, snapshot, local: snapshot.table(this.#table).local })
   }
 
+  /** Nobody sees an older state any more: then rows have one version each, and are found in shorter ways. */
+  async #lookAway(): Promise<void> {
+    for (const view of this.#views.splice(0)) await closeView(view)
+  }
+
   /** PostgreSQL's own readers would be waited for, so they go; memory's snapshot stays. */
   async #replaceAll(): Promise<void> {
     using before = this.#cache.snapshot()
     const { size } = before.table(this.#table).local
-    for (const view of this.#views.splice(0)) await closeView(view)
+    await this.#lookAway()
     await this.#written.replaceAll(this.#random)
     await this.#catchUp()
     const still = before.table(this.#table).local.findMany().length
@@ -233,7 +240,7 @@ class World implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    for (const view of this.#views) await closeView(view)
+    await this.#lookAway()
     await this.#cache.close()
     await this.#written[Symbol.asyncDispose]()
     await this.#pool.end()
