@@ -22,11 +22,10 @@ export {
 } from './errors/server.js'
 export { SnapshotNotAlignedError, StrictSnapshotLimitError } from './errors/strict.js'
 
+/** Why memory could not prove an answer: docs/errors.md says of each what to do. */
 export type NotLocalReason =
   | 'key type'
   | 'table'
-  | 'loading'
-  | 'stale'
   | 'unknown key'
   | 'unknown value'
   | 'request scope'

@@ -11,6 +11,7 @@ export interface Runtime {
   readonly connections?: Connections
 }
 
+/** What time it is. */
 export interface Clock {
   /** Milliseconds on a clock that never goes back; its zero means nothing. */
   monotonicMs(): number
@@ -18,6 +19,7 @@ export interface Clock {
   wallMs(): number
 }
 
+/** What is done later. */
 export interface Timers {
   /** Calls `callback` once after `delayMs`; the timer does not keep the process alive. Returns what cancels it. */
   after(delayMs: number, callback: () => void): () => void

@@ -7,9 +7,11 @@ import type { CacheError } from '../errors.js'
  */
 export type CacheState = 'starting' | 'live' | 'reconnecting' | 'failed' | 'closed'
 
+/** How one table is doing. */
 export interface TableHealth {
   /** `schema.table`. */
   readonly name: string
+  /** Rows in memory: of a whole table all that it has. */
   readonly rows: number
   /** Bytes of packed rows and their indexes. */
   readonly bytes: number
@@ -23,6 +25,7 @@ export interface TableHealth {
   readonly audit: Readonly<AuditCounts>
 }
 
+/** What a bounded table holds, and what it has done; counts since it was opened or loaded anew. */
 export interface BoundedHealth {
   /** Keys that are known to be absent. */
   readonly absentKeys: number
@@ -68,14 +71,19 @@ export interface BoundedHealth {
   readonly bypassed: number
 }
 
+/** How the cache is doing, at the moment of the call. Nothing of any row is in it. */
 export interface CacheHealth {
+  /** As `cache.state`. */
   readonly state: CacheState
   /** Milliseconds by which memory may be behind the server; Infinity before that was ever shown. */
   readonly stalenessMs: number
   /** The visible position, as PostgreSQL spells it; null before the first load. */
   readonly lsn: string | null
+  /** Bytes of packed rows and indexes, of all tables: what `memory` bounds. */
   readonly bytes: number
+  /** In the order of `entities`, then those that were added. */
   readonly tables: readonly TableHealth[]
+  /** Snapshots that are held, and for how many milliseconds the oldest has been; 0 if there is none. */
   readonly openSnapshots: number
   readonly oldestSnapshotAgeMs: number
   /** Readers of `changes()`, and the bytes held for them. */
@@ -86,8 +94,10 @@ export interface CacheHealth {
   /** Fall-through reads that run, and that wait for their turn. */
   readonly databaseRunning: number
   readonly databaseWaiting: number
+  /** How often a stream, or an attempt at one, was lost and tried again since the cache was opened. */
   readonly reconnects: number
   /** Bytes of its log that the server keeps for a durable slot; null if there is none, or it has not been seen yet. */
   readonly retainedWalBytes: number | null
+  /** Why the last stream, load or attempt at one ended; null if none has. It stays there after things have mended. */
   readonly lastError: CacheError | null
 }

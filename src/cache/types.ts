@@ -11,6 +11,7 @@ import type { ConnectionSource } from '../wire/config.js'
 /** What to do with a read when memory may be older than it allows. */
 export type StalePolicy = 'throw' | 'database' | 'serve'
 
+/** A replication slot that outlives its connection. Each process needs one of its own. */
 export interface DurableSlotOptions {
   readonly durable: true
   /** 1 to 63 lower-case letters, digits and underscores. What a crashed process left behind is found by names that begin with `walcache_`. */
@@ -19,6 +20,7 @@ export interface DurableSlotOptions {
   readonly walBudgetBytes?: number
 }
 
+/** Options of `openCache`: defaults and ranges are in docs/options.md. An unknown one is refused with an OptionError. */
 export interface OpenCacheOptions {
   /** The caller's pool: its configuration and type parsers. walcache takes none of its clients, except one for a moment at the start. */
   readonly pool: pg.Pool
@@ -83,21 +85,26 @@ export interface OpenCacheOptions {
   readonly runtime?: Runtime
 }
 
+/** Options of `cache.addTable`. */
 export interface AddTableOptions {
   /** Calls it off: nothing of the table is left then. */
   readonly signal?: AbortSignal
 }
 
+/** Options of `cache.verify`. */
 export interface VerifyOptions {
   /** The tables to verify. Default: all. */
   readonly tables?: readonly TableDeclaration<object>[]
+  /** Calls it off: `verify` rejects with the signal's reason. */
   readonly signal?: AbortSignal
   /** Told how far it is. */
   readonly onProgress?: (progress: VerifyProgress) => void
 }
 
+/** PostgreSQL's isolation levels. */
 export type Isolation = 'read committed' | 'repeatable read' | 'serializable'
 
+/** Options of `cache.write`. */
 export interface WriteOptions {
   /** Default: what the session's `default_transaction_isolation` says. */
   readonly isolation?: Isolation

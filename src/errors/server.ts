@@ -71,6 +71,7 @@ export class PublicationError extends CacheError {
   }
 }
 
+/** What a connection failed of: what the server refused, or at which step nothing more came. */
 export type ConnectionFailure =
   | 'authentication'
   | 'database'

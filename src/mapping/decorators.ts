@@ -8,6 +8,7 @@ import type { Where } from './where-types.js'
 // before any class that uses its decorators.
 ;(Symbol as { metadata?: symbol }).metadata ??= Symbol.for('Symbol.metadata')
 
+/** Options of `@Column` and `@PrimaryKey`. */
 export interface ColumnOptions {
   /** The column's name in the database; by default the property's, by the table's `naming`. */
   readonly name?: string

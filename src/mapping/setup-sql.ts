@@ -2,6 +2,7 @@ import { OptionError, SetupError, type SetupProblem } from '../errors.js'
 import { SHARED_PUBLICATION, setupStatements } from '../sql/publication-sql.js'
 import { declarationOf, notDeclaredProblem } from './declared.js'
 
+/** Options of `setupSql`. */
 export interface SetupSqlOptions {
   /** The role that the application connects as; default `walcache`. */
   readonly role?: string

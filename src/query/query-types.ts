@@ -15,6 +15,7 @@ export type Knowledge =
 
 export type { AnyWhere, Filter, Operand, Property, Where } from '../mapping/where-types.js'
 
+/** Ascending or descending. */
 export type SortOrder = 'asc' | 'desc'
 
 /** One column to sort by. NULLs are last in ascending and first in descending order, if `nulls` does not say otherwise. */
@@ -43,32 +44,40 @@ export interface Whole {
   readonly omit?: never
 }
 
+/** What `local.count` counts: the rows for which `where` holds, or all. */
 export interface LocalCount<Row> {
   readonly where?: Where<Row>
 }
 
+/** A query of memory for one row; `take` is 1. */
 export interface LocalFindFirst<Row> extends LocalCount<Row> {
   readonly orderBy?: OrderBy<Row>
   /** So many rows are left out first. Default 0. */
   readonly skip?: number
 }
 
+/** A query of memory for some rows. */
 export interface LocalFindMany<Row> extends LocalFindFirst<Row> {
   /** At most so many rows. Default: all. */
   readonly take?: number
 }
 
+/** The same of memory or PostgreSQL, with what an asynchronous read takes besides. */
 export interface Count<Row> extends LocalCount<Row>, ReadOptions {}
+/** The same of memory or PostgreSQL, with what an asynchronous read takes besides. */
 export interface FindFirst<Row> extends LocalFindFirst<Row>, ReadOptions {}
+/** The same of memory or PostgreSQL, with what an asynchronous read takes besides. */
 export interface FindMany<Row> extends LocalFindMany<Row>, ReadOptions {}
 
 /** A query of a snapshot, which is as old as it is. */
 export interface CountInSnapshot<Row> extends LocalCount<Row> {
   readonly signal?: AbortSignal
 }
+/** A query of a snapshot, which is as old as it is. */
 export interface FindFirstInSnapshot<Row> extends LocalFindFirst<Row> {
   readonly signal?: AbortSignal
 }
+/** A query of a snapshot, which is as old as it is. */
 export interface FindManyInSnapshot<Row> extends LocalFindMany<Row> {
   readonly signal?: AbortSignal
 }

@@ -45,12 +45,14 @@ export interface LocalReads<Row> extends LocalQueries<Row> {
   [Symbol.iterator](): IterableIterator<Row>
 }
 
+/** How long is waited, and what ends that. */
 export interface WaitOptions {
-  /** Default 5,000 ms. */
+  /** Milliseconds. Default 5,000. */
   readonly timeoutMs?: number
   readonly signal?: AbortSignal
 }
 
+/** A look-up by a key, with what an asynchronous read takes besides. */
 export interface FindUnique<Row> extends ReadOptions {
   /** The properties of a key: the primary one, or a unique one. */
   readonly where: Partial<Row>
@@ -115,19 +117,23 @@ export interface ChangeGap {
   readonly lsn: Lsn
 }
 
+/** What `changes()` gives, told apart by `kind`. */
 export type TableChange<Row> = RowChange<Row> | TruncateChange | ChangeGap
 
+/** Options of `prefetch`. */
 export interface PrefetchOptions {
   readonly signal?: AbortSignal
 }
 
 /** How far the making of an index has come. */
 export interface IndexProgress {
+  /** Rows that were looked at. */
   readonly rows: number
   /** As the table is now: about where it ends. */
   readonly rowsTotal: number
 }
 
+/** Options of `createIndex`. */
 export interface CreateIndexOptions {
   /** Calls it off: nothing of the index is left then. */
   readonly signal?: AbortSignal | undefined
@@ -135,6 +141,7 @@ export interface CreateIndexOptions {
   readonly onProgress?: ((progress: IndexProgress) => void) | undefined
 }
 
+/** Options of `changes()`. */
 export interface ChangesOptions<Row> {
   /**
    * Only changes of these rows: a row that begins to match is an insert, one that ceases to match a delete. Readers that each want another value
@@ -253,11 +260,13 @@ export type SessionTable<Row> = Omit<
 
 /** All tables as of one commit. Release it with `using`, or `close()`: it keeps old row versions in memory. */
 export interface Snapshot extends Disposable {
+  /** The table as of the snapshot's commit. @throws {OptionError} if it is not among the cache's entities. */
   table<Row extends object>(declaration: TableDeclaration<Row>): SnapshotTable<Row>
   /** The commit's position: a token. */
   readonly position: string
   /** The same as a log position, to compare with those of changes. */
   readonly lsn: Lsn
+  /** Releases it; its reads then throw SnapshotTooOldError. Idempotent. */
   close(): void
 }
 

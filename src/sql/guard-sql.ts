@@ -11,6 +11,7 @@ const CONTENT_BYTES_MAX = 8_000
 const FUNCTION = 'walcache_tell_ddl'
 const TRIGGERS = { walcache_tell_ddl: 'ddl_command_end', walcache_tell_drop: 'sql_drop' } as const
 
+/** Options of `guardSql` and `removeGuardSql`. */
 export interface GuardOptions {
   /** Where its function is put. Default `public`. */
   readonly schema?: string

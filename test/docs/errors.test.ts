@@ -53,7 +53,8 @@ test('the reasons of a read that is not local are listed', () => {
   )
 })
 
-test('the kinds of problems at the start are listed', () => {
+// It reads all of the sources, which a busy machine takes its time for.
+test('the kinds of problems at the start are listed', { timeout: 240_000 }, () => {
   const rows = rowsByName(section(DOCUMENT, 'Problems of a SetupError'))
   expect([...rows.keys()].filter(key => key !== 'kind').sort()).toEqual([...problemKinds()].sort())
 })

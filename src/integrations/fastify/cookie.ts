@@ -1,3 +1,4 @@
+/** The cookie that carries a user's token. It is `HttpOnly` always. */
 export interface CookieOptions {
   /** Default `walcache`. */
   readonly name?: string

@@ -1,6 +1,7 @@
 import type { FastifyInstance } from 'fastify'
 import type { Cache } from '../../index.js'
 
+/** The routes by which a supervisor and a load balancer ask how the process is. */
 export interface HealthRouteOptions {
   /** Where the process says whether it should be left to live: 503 once the cache has failed. Default `/health`; false for no such route. */
   readonly healthPath?: string | false

@@ -16,6 +16,7 @@ import {
 import { type CookieOptions, TokenCookie } from './cookie.js'
 import { healthRoutes, type HealthRouteOptions } from './health.js'
 
+/** Options of the plugin. */
 export interface WalcacheOptions extends HealthRouteOptions {
   /** It closes with the application, unless `close` is false. */
   readonly cache: Cache

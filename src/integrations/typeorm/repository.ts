@@ -22,8 +22,11 @@ import { type Condition, ORIGINAL } from './where.js'
 
 type Where<Entity> = FindOptionsWhere<Entity> | FindOptionsWhere<Entity>[]
 
+/** How many reads were put to whom. */
 export interface ReadCounts {
+  /** To the cache, which asks PostgreSQL itself where memory can't prove the answer. */
   cached: number
+  /** To the repository. */
   original: number
 }
 

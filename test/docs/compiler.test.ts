@@ -1,8 +1,8 @@
-/** What the documents show in TypeScript is well typed, as a user's own compiler sees it. */
+/** What the documents show in TypeScript is well typed, as a user's own compiler sees it, and what it hovers over is explained. */
 import { readdirSync } from 'node:fs'
 import { join } from 'node:path'
 import ts from 'typescript'
-import { expect, test } from 'vitest'
+import { beforeAll, describe, expect, test } from 'vitest'
 import { read, root } from './interfaces.js'
 
 /** What the documents' examples speak of and don't declare. */
@@ -44,8 +44,15 @@ function moduleOf(path: string): string {
   return `${lines.join('\n')}\nexport {}`
 }
 
-/** The errors of these modules, as `docs/queries.md:9 …`. */
-function errorsOf(modules: ReadonlyMap<string, string>): string[] {
+const ENTRY_POINTS = [
+  'index.ts',
+  'sql/index.ts',
+  'integrations/fastify/index.ts',
+  'integrations/typeorm/index.ts',
+]
+
+/** A program of these modules, and of ours. */
+function programOf(modules: ReadonlyMap<string, string>): ts.Program {
   const options: ts.CompilerOptions = {
     ...ts.parseJsonConfigFileContent({ extends: './tsconfig.base.json' }, ts.sys, root).options,
     noUnusedLocals: false,
@@ -68,7 +75,15 @@ function errorsOf(modules: ReadonlyMap<string, string>): string[] {
       ? getSourceFile(file, language, onError, renew)
       : ts.createSourceFile(file, text, language)
   }
-  const program = ts.createProgram([...modules.keys()], options, host)
+  return ts.createProgram(
+    [...modules.keys(), ...ENTRY_POINTS.map(file => join(root, 'src', file))],
+    options,
+    host,
+  )
+}
+
+/** The errors of these modules, as `docs/queries.md:9 …`. */
+function errorsOf(program: ts.Program, modules: ReadonlyMap<string, string>): string[] {
   return [...modules.keys()]
     .map(name => program.getSourceFile(name)!)
     .flatMap(file => [...program.getSyntacticDiagnostics(file), ...program.getSemanticDiagnostics(file)])
@@ -79,13 +94,37 @@ function errorsOf(modules: ReadonlyMap<string, string>): string[] {
     })
 }
 
-test('the examples of all documents are well typed, and one that is not is told by its line', {
-  timeout: 120_000,
-}, () => {
+/** The names that an entry point exports without a word about them. */
+function unexplained(program: ts.Program, path: string): string[] {
+  const checker = program.getTypeChecker()
+  const entry = checker.getSymbolAtLocation(program.getSourceFile(join(root, 'src', path))!)!
+  return checker
+    .getExportsOfModule(entry)
+    .filter(name => {
+      const meant = name.flags & ts.SymbolFlags.Alias ? checker.getAliasedSymbol(name) : name
+      return meant.getDocumentationComment(checker).length === 0
+    })
+    .map(({ name }) => `${path}: ${name}`)
+}
+
+describe('as a compiler sees it,', { timeout: 240_000 }, () => {
   const modules = new Map([
     [join(root, 'names.ts'), NAMES],
     ...documents.map(path => [join(root, `${path}.ts`), moduleOf(path)] as const),
     [join(root, 'docs/wrong.md.ts'), '\nconst one: number = "1"\nexport {}'],
   ])
-  expect(errorsOf(modules)).toEqual(["docs/wrong.md:2 Type 'string' is not assignable to type 'number'."])
+  let program: ts.Program
+  beforeAll(() => {
+    program = programOf(modules)
+  }, 240_000)
+
+  test('every example of the documents is well typed, and one that is not is told by its line', () => {
+    expect(errorsOf(program, modules)).toEqual([
+      "docs/wrong.md:2 Type 'string' is not assignable to type 'number'.",
+    ])
+  })
+
+  test('every name that is exported says what it is', () => {
+    expect(ENTRY_POINTS.flatMap(path => unexplained(program, path))).toEqual([])
+  })
 })
