@@ -31,7 +31,8 @@ export class CacheSnapshotTable<Row extends object> implements SnapshotTable<Row
 
   async findUnique(query: FindInSnapshot<Row>): Promise<Row | null> {
     checkFind(this.#live, query, FIND_OPTIONS)
-    const { where, signal } = query
+    const { signal } = query
+    const where = { ...query.where }
     signal?.throwIfAborted()
     const memory = (): object | null => this.local.get(where) ?? null
     return (await this.#ask(memory, () => this.#beyond.findUnique(this.#live, where, signal))) as Row | null

@@ -48,7 +48,9 @@ class AsyncReads<Row extends object> implements SessionTable<Row> {
   #findUnique<T>(query: FindUnique<Row>, load?: () => Promise<T>): Promise<Row | null | T> {
     checkFind(this.#source.live, query, FIND_OPTIONS)
     checkConsistency(query.consistency)
-    const { where, signal, consistency } = query
+    const { signal, consistency } = query
+    // As it is now: whoever asks may use the object for the next question before this one is answered.
+    const where = { ...query.where }
     return answer<Row, Row | null | T>(this.#context, this.#source, query, {
       memory: live => (lookUp(live, where, live.store.visible) ?? null) as Row | null,
       snapshot: table => table.findUnique({ where, ...(signal === undefined ? {} : { signal }) }),

@@ -114,6 +114,25 @@ describe('a read', () => {
   })
 })
 
+test('a read that has to wait asks for what it was asked for, whatever becomes of the object meanwhile', async () => {
+  const table = cache.table(visits)
+  const { token } = await cache.write(client => client.query('update visits set place = place where id = 1'))
+  using snapshot = cache.snapshot()
+  for (const options of [{ after: token }, asked]) {
+    const where = { id: 0 }
+    const reads = [1, 2, 3].map(id => {
+      where.id = id
+      return table.findUnique({ where, ...options })
+    })
+    where.id = 4
+    expect((await Promise.all(reads)).map(row => row?.id)).toEqual([1, 2, 3])
+  }
+  const where = { id: 1 }
+  const read = snapshot.table(visits).findUnique({ where })
+  where.id = 4
+  expect((await read)?.id).toBe(1)
+})
+
 test('a loop of awaited reads that memory answers lets commits in', async () => {
   const table = cache.table(visits)
   const changed = db.query("update visits set day = '2024-04-04' where id = 3 returning id")
