@@ -1,12 +1,11 @@
 import { inspect } from 'node:util'
 import pg from 'pg'
-import { type Cache, MemoryLimitError, openCache } from '../../src/index.js'
+import { type Cache, MemoryLimitError } from '../../src/index.js'
 import { type DecoderName, decoders } from '../../src/decode/index.js'
-import { FILL_RULES_OPTION } from '../../src/cache/options.js'
 import { InvariantWatch } from '../invariants/watch.js'
 import { Random } from '../random.js'
+import { Application, TURMOIL_MS } from './application.js'
 import type { Break } from './breaks.js'
-import { CountedTimers } from './counted-timers.js'
 import { Coverage, FRAMES_MIN } from './coverage.js'
 import { Director } from './director.js'
 import { Doubts } from './doubts.js'
@@ -15,11 +14,11 @@ import { Follower, followersOf } from './followers.js'
 import { type FaultName, Faults, type TimedFault } from './faults.js'
 import { BALANCE, writeFirstRows } from './first-rows.js'
 import { balanceRows, essentials, type Mix } from './generate.js'
-import { isRefusal, LivenessError, MismatchError, Oracle, placeOf } from './oracle.js'
+import { LivenessError, MismatchError, Oracle, placeOf } from './oracle.js'
 import type { Pairs } from './pairs.js'
 import { Reader } from './readers.js'
 import { Scheduler } from './scheduler.js'
-import { type Declaration, declarationOf, type TableSpec } from './schema.js'
+import { declarationOf, type TableSpec } from './schema.js'
 import type { Script, WriterScript } from './script.js'
 import { shortQueues } from './short-queue.js'
 import { Cutter } from './server/cutter.js'
@@ -84,8 +83,6 @@ export interface HistoryResult {
   readonly lines: readonly string[]
 }
 
-/** With all faults on, in virtual time. */
-const TURMOIL_MS = 3_600_000
 /** Once the faults have stopped, memory has to be fresh and equal within this. */
 const CALM_MS = 120_000
 /** When all is written, so long the faults go on. */
@@ -100,8 +97,6 @@ const ESSENTIALS_SALT = 100
 const EVENTS_BETWEEN_LOOKS = 8
 /** Characters of the cache's health that a failure shows. */
 const HEALTH_SHOWN = 800
-/** Attempts to open the cache. */
-const OPENINGS_MAX = 50
 
 /** Runs one history. The same options give the same trace, event for event. */
 export async function runHistory(options: HistoryOptions): Promise<HistoryResult> {
@@ -135,14 +130,11 @@ class History {
   readonly #model: PostgresModel
   readonly #server: ScriptedServer
   readonly #cutter: Cutter
-  readonly #timers: CountedTimers
   readonly #exposure: Exposure
   readonly #doubts: Doubts
+  readonly #application: Application
   #rounds = 0
   #failure: Error | undefined
-  #loads = 0
-  /** A durable slot could not be dropped, and the log has said so. */
-  #isSlotLeft = false
   #followers: readonly Follower[] = []
   #reader: Reader | undefined
   #director: Director | undefined
@@ -155,8 +147,7 @@ class History {
     this.#scheduler = new Scheduler(this.#random.fork(1), this.#trace)
     this.#faults = new Faults(this.#random.fork(2), chanceFaults, options.mix.favours.fault)
     this.#cutter = new Cutter(options.cutsEveryFrame)
-    const { clock, timers } = this.#scheduler
-    this.#timers = new CountedTimers(timers)
+    const { clock } = this.#scheduler
     this.#model = new PostgresModel({ random: this.#random.fork(3), major, wallMs: () => clock.wallMs() })
     this.#exposure = new Exposure(options.decoder, this.#coverage, this.#model)
     this.#faults.onStruck = fault => this.#exposure.struck(fault)
@@ -174,6 +165,16 @@ class History {
       hidden: options.broken?.hidden,
     })
     this.#doubts = new Doubts(this.#server)
+    this.#application = new Application({
+      options,
+      random: this.#random,
+      scheduler: this.#scheduler,
+      trace: this.#trace,
+      faults: this.#faults,
+      server: this.#server,
+      doubts: this.#doubts,
+      isOver: () => this.#isOver,
+    })
   }
 
   async run(): Promise<HistoryResult> {
@@ -201,7 +202,7 @@ class History {
       cuts: this.#cutter.cuts,
       told: this.#followers.reduce((sum, { commits }) => sum + commits, 0),
       gaps: this.#followers.reduce((sum, { gaps }) => sum + gaps, 0),
-      loads: this.#loads,
+      loads: this.#application.loads,
       virtualMs: this.#scheduler.nowMs,
       events: this.#scheduler.events,
       lines,
@@ -242,7 +243,7 @@ class History {
     // One writes while everything is loaded; the others' commits are the stream's.
     const [first = [], ...others] = script.writers
     const writers = others.slice(0, 1).map(writerOf)
-    const cache = await this.#opened(pool, [...declarations.values()])
+    const cache = await this.#application.opened(pool, [...declarations.values()])
     if (cache === null) return
     this.#exposure.shown = () => placeOf(cache.position)
     writers.push(writerOf(first), ...others.slice(1).map(writerOf))
@@ -260,7 +261,8 @@ class History {
       onFailure: error => this.#fail(error),
     })
     this.#reader = reader
-    for (const event of ['stale', 'fresh', 'mismatch'] as const) cache.on(event, () => this.#failToListen())
+    for (const event of ['stale', 'fresh', 'mismatch'] as const)
+      cache.on(event, () => this.#application.failToListen())
     if (this.#options.isFollowed)
       this.#followers = followersOf(mix.tables, {
         cache,
@@ -268,7 +270,7 @@ class History {
         random: this.#random.fork(9),
         oracle,
         declarations,
-        loads: () => this.#loads,
+        loads: () => this.#application.loads,
         onFailure: error => this.#fail(error),
       })
     this.#director = new Director({
@@ -386,7 +388,7 @@ class History {
     await this.#scheduler.run(() => isClosed, this.#scheduler.nowMs + CALM_MS)
     if (!isClosed) throw new LivenessError('close() does not come to an end.')
     await closing
-    if (!this.#isOver) this.#checkLeftovers('close()')
+    if (!this.#isOver) this.#application.checkLeftovers()
   }
 
   /** While the stream that is read runs: what was confirmed is visible. */
@@ -395,86 +397,6 @@ class History {
     const { timeline, lsn } = placeOf(cache.position)
     if (timeline === this.#model.timeline && position > lsn)
       this.#fail(new MismatchError(`The cache has confirmed ${position}, but is only at ${lsn}.`))
-  }
-
-  #checkLeftovers(who: string): void {
-    const { sessions, slots } = this.#server
-    if (sessions.size > 0 || (slots.byName.size > 0 && !this.#isSlotLeft))
-      throw new MismatchError(`${who} has left ${sessions.size} sessions and ${slots.byName.size} slots.`)
-    if (this.#timers.waiting > 0) throw new MismatchError(`${who} has left ${this.#timers.waiting} timers.`)
-  }
-
-  /** Whoever is refused at the start tries again, as what starts an application does. */
-  async #opened(pool: pg.Pool, entities: Declaration[]): Promise<Cache | null> {
-    for (let attempt = 1; ; attempt++) {
-      const { cache, error } = await this.#attempt(pool, entities)
-      if (cache !== null || this.#isOver) return cache
-      if (attempt >= OPENINGS_MAX || !isRefusal(error)) throw error
-      // A durable slot may be left: a fault may keep it from being dropped, which is told.
-      if (this.#server.sessions.size > 0) throw new MismatchError('A start that failed has left sessions.')
-      this.#note(`opening again: ${error.code}`)
-    }
-  }
-
-  async #attempt(pool: pg.Pool, entities: Declaration[]): Promise<{ cache: Cache | null; error: unknown }> {
-    const { decoder, isDurable, maxStalenessMs, memoryBytes, broken } = this.#options
-    const { clock } = this.#scheduler
-    const timers = this.#timers
-    const random = this.#random.fork(6)
-    const note = (message: string): unknown => {
-      this.#note(message)
-      return this.#failToListen()
-    }
-    const ended: { cache: Cache | null; error: unknown; isSettled: boolean } = {
-      cache: null,
-      error: null,
-      isSettled: false,
-    }
-    openCache({
-      pool,
-      entities,
-      decoder,
-      maxStaleness: maxStalenessMs,
-      ...(broken?.fillRules === undefined ? {} : { [FILL_RULES_OPTION]: broken.fillRules }),
-      ...(memoryBytes === undefined ? {} : { memory: { cache: memoryBytes } }),
-      onProgress: () => this.#failToListen(),
-      slot: isDurable ? { durable: true, name: 'walcache_sim' } : { temporary: true },
-      runtime: { clock, timers, random: () => random.uint32() / 2 ** 32, connections: this.#server },
-      logger: { debug: note, info: note, warn: note, error: note },
-    })
-      .then(opened => {
-        ended.cache = opened
-      })
-      .catch((error: unknown) => {
-        ended.error = error
-      })
-      .finally(() => {
-        ended.isSettled = true
-      })
-    const scheduler = this.#scheduler
-    const isOpen = await scheduler.run(() => ended.isSettled || this.#isOver, scheduler.nowMs + TURMOIL_MS)
-    if (!isOpen) throw new LivenessError('openCache() does not come to an end.')
-    return ended
-  }
-
-  /** A callback of the application's that fails, at once or later: nobody is disturbed by it. */
-  #failToListen(): unknown {
-    if (!this.#faults.strikes('a listener throws', 0.03)) return undefined
-    const error = new Error('A listener that fails.')
-    if (this.#random.chance(0.5)) throw error
-    return Promise.reject(error)
-  }
-
-  #note(message: string): void {
-    if (message.includes('would need more than the')) this.#faults.tally('memory limit reached')
-    const read = /^Loaded|^Table (\S+) was read anew/.exec(message)
-    if (read !== null) {
-      this.#loads++
-      this.#doubts.readAnew(read[1], this.#options.mix.tables)
-    }
-    if (message.includes('could not be dropped')) this.#isSlotLeft = true
-    this.#trace.event(this.#scheduler.nowMs, 'log', () => message)
-    this.#trace.text(message)
   }
 
   /** The rows that a fill was about leave while its answer is on its way. */
