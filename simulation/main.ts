@@ -16,10 +16,12 @@ import { type ScenarioOutcome, scenarios, scriptedScenarios } from './scenarios.
 import {
   readScripted,
   runAll,
+  runEachBreak,
   runScripted,
   scriptedOptions,
   scriptedHelp,
   type AllCommand,
+  type EachBreakCommand,
   type ScriptedCommand,
 } from './scripted-command.js'
 
@@ -51,7 +53,7 @@ ${scriptedHelp}
   --break NAME      takes a protection away, to see that it is missed: ${Object.entries(scenarios)
     .flatMap(([name, { breaks = [] }]) => (breaks.length === 0 ? [] : [`${name}: ${breaks.join(', ')}`]))
     .join('; ')}
-                    without a server: ${Object.keys(deterministicBreaks).join(', ')}; list names these
+                    without a server: ${Object.keys(deterministicBreaks).join(', ')}; list names these, each tries them all
   --json            ends with one line of JSON
   --help            this text
 
@@ -72,7 +74,9 @@ interface Command {
   readonly json: boolean
 }
 
-function readCommand(args: readonly string[]): Command | ScriptedCommand | AllCommand | 'help' | 'breaks' {
+function readCommand(
+  args: readonly string[],
+): Command | ScriptedCommand | AllCommand | EachBreakCommand | 'help' | 'breaks' {
   const { values } = parseArgs({
     args: [...args],
     options: {
@@ -92,6 +96,7 @@ function readCommand(args: readonly string[]): Command | ScriptedCommand | AllCo
   if (values.break === 'list') return 'breaks'
   const { scenario, decoder, portable, break: broken, json } = values
   const seed = values.seed === undefined ? randomInt(2 ** 32) : wholeNumber('--seed', values.seed)
+  if (broken === 'each') return { kind: 'each break', seed }
   const scripted = readScripted({ ...values, seed })
   if (scripted !== undefined) return scripted
   const known = scenarios[scenario]
@@ -196,6 +201,7 @@ try {
   else if (command === 'breaks') console.log(Object.keys(deterministicBreaks).join('\n'))
   else if (!('kind' in command)) await run(command)
   else if (command.kind === 'all') await runAll(command)
+  else if (command.kind === 'each break') await runEachBreak(command)
   else await runScripted(command)
 } catch (error) {
   if (!isUsageError(error)) throw error

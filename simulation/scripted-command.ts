@@ -3,6 +3,7 @@ import { printReport, UsageError, wholeNumber } from './command-line.js'
 import { decoderNames } from './decoders.js'
 import { deterministicBreaks } from './deterministic/breaks.js'
 import { FAULTS, type Pair, pairOf } from './deterministic/pairs.js'
+import { eachBreak } from './deterministic/each-break.js'
 import type { DeterministicOptions } from './deterministic/scenario.js'
 import { PROCESSES_MAX, runShards } from './deterministic/shards.js'
 import type { Part } from './deterministic/shrink.js'
@@ -25,6 +26,12 @@ export interface AllCommand {
   readonly seed: number
   readonly minutes: number
   readonly withServers: boolean
+}
+
+/** Each protection is to be taken away, to see that it is missed. */
+export interface EachBreakCommand {
+  readonly kind: 'each break'
+  readonly seed: number
 }
 
 /** Of everything in turn. */
@@ -180,3 +187,19 @@ export async function runAll({ seed, minutes, withServers }: AllCommand): Promis
   console.log(nightlyTable(report))
   console.log(JSON.stringify(report))
 }
+
+/** A line for each: how long it took to notice, and what was noticed. */
+export async function runEachBreak({ seed }: EachBreakCommand): Promise<void> {
+  console.log(`Each protection is taken away in turn, seed ${seed}`)
+  for await (const { name, histories, seconds, noticed } of eachBreak(seed)) {
+    if (histories === null) process.exitCode = 1
+    const found = histories === null ? 'NOT FOUND' : `history ${histories}`
+    console.log(
+      `${name.padEnd(BREAK_WIDTH)} ${found.padEnd(12)} ${seconds.toFixed(1).padStart(6)} s  ${noticed.slice(0, NOTICED_SHOWN)}`,
+    )
+  }
+}
+
+/** Columns of what is printed. */
+const BREAK_WIDTH = 24
+const NOTICED_SHOWN = 90

@@ -63,12 +63,23 @@ export class Chains {
     return true
   }
 
-  /** A new row for the key that was looked for last, with this record as its only version. @throws {MemoryLimitError} */
+  /**
+   * A new row for the key that was looked for last, with this record as its only version.
+   *
+   * @throws {MemoryLimitError} The record is freed then, and there is no such row: a bounded table goes on without it.
+   */
   addRow(record: Address): RowId {
-    const row = this.rows.add()
+    let row = -1
+    try {
+      row = this.rows.add()
+      this.#keys.insert(this.#hash, row, record)
+    } catch (error) {
+      if (row >= 0) this.rows.release(row)
+      this.slab.free(record)
+      throw error
+    }
     this.rows.setHead(row, record)
     this.slab.setRowId(record, row)
-    this.#keys.insert(this.#hash, row, record)
     return row
   }
 

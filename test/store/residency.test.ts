@@ -16,8 +16,11 @@ type State = ReadonlyMap<string, Row>
 
 const UNKNOWN = 'unknown'
 
-function open(bounds: Bounds): { store: Store; table: TableStore; order: Int32Array } {
-  const store = new Store({ limitBytes: 2 ** 30, tableLimitBytes: 2 ** 30, hashSeed: 7 })
+function open(
+  bounds: Bounds,
+  tableLimitBytes = 2 ** 30,
+): { store: Store; table: TableStore; order: Int32Array } {
+  const store = new Store({ limitBytes: 2 ** 30, tableLimitBytes, hashSeed: 7 })
   const table = store.addTable({
     name: 'public.bounded',
     columns: 3,
@@ -236,3 +239,16 @@ type Change =
   | { kind: 'remove'; key: string }
   | { kind: 'move'; key: string; to: string; toasted: boolean }
   | { kind: 'truncate' }
+
+test('a row for whose key there is no room leaves nothing behind', () => {
+  // Room for a page of records and the list of rows, and not for the index of their keys.
+  const { store, table } = open({ maxRows: 4, maxBytes: null }, 2 ** 20 + 2 ** 17)
+  expect(install(table, '1', ['1', 'a', 'b'])).toBe('bypassed')
+  expect([table.find(keyOf('1')), table.residency!.residueBytes]).toEqual([-1, 0])
+  const snapshot = store.snapshot()
+  table.truncate(store.begin())
+  store.publish(1n as Lsn)
+  snapshot.release()
+  while (store.maintain(1)) continue
+  expect(table.residency!.residueBytes).toBe(0)
+})
