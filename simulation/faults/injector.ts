@@ -123,5 +123,7 @@ async function connect(databaseUrl: string): Promise<pg.Client> {
   // The server ends its sessions when it stops.
   client.on('error', () => undefined)
   await client.connect()
+  // Whoever keeps a table locked for longer has been forgotten there: an error, and not a hang.
+  await client.query("set lock_timeout = '30s'")
   return client
 }

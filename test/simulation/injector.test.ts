@@ -3,6 +3,13 @@ import { expect, test } from 'vitest'
 import { Injector } from '../../simulation/faults/injector.js'
 import { Random } from '../../simulation/random.js'
 import { startPostgres } from '../support/postgres.js'
+import { testDatabase } from '../support/servers.js'
+
+/** Of tests that share theirs. */
+const server = {
+  stop: () => Promise.reject(new Error('Others use this server.')),
+  start: () => Promise.reject(new Error('Others use this server.')),
+}
 
 test('what others commit may hang on a standby, and goes on by itself: what ends that does not wait behind it', async () => {
   await using server = await startPostgres()
@@ -27,13 +34,13 @@ test('what others commit may hang on a standby, and goes on by itself: what ends
 test.each(['connections are half-open, unknown to the server', 'the network swallows everything'] as const)(
   'when %s, what they have locked on the server is free again before others give up',
   async fault => {
-    await using server = await startPostgres()
-    const options = { server, databaseUrl: server.url, tables: [], reconnect: () => Promise.resolve() }
+    await using database = await testDatabase()
+    const options = { server, databaseUrl: database.url, tables: [], reconnect: () => Promise.resolve() }
     await using injector = await Injector.open({ ...options, random: new Random(1) })
     const cache = new pg.Client({ connectionString: injector.url, application_name: 'walcache' })
     // It is what the fault is about.
     cache.on('error', () => undefined)
-    const writer = new pg.Client({ connectionString: server.url })
+    const writer = new pg.Client({ connectionString: database.url })
     await cache.connect()
     await writer.connect()
     try {
