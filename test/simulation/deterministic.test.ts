@@ -15,7 +15,7 @@ test('the stream is cut after every frame of a history, whatever the decoder, an
   expect(report.framesMin).toBeGreaterThanOrEqual(60)
   expect(report.transactionsMin).toBeGreaterThanOrEqual(6)
   expect(report.cuts).toBeGreaterThanOrEqual(9 * 60)
-}, 120_000)
+}, 300_000)
 
 test('everything goes wrong, and every read is true', async () => {
   const { report, failure } = await runDeterministic({ seed, histories: 6, decoders, mode: 'swarm' })
@@ -25,13 +25,13 @@ test('everything goes wrong, and every read is true', async () => {
   ).toBeUndefined()
   expect(report).toMatchObject({ histories: 18, mismatches: 0 })
   expect(report.comparisons).toBeGreaterThan(1_000)
-}, 120_000)
+}, 300_000)
 
 test('transactions of thousands of changes go through, and every read is true', async () => {
   const { report, failure } = await runDeterministic({ seed, histories: 1, decoders, mode: 'volume' })
   expect(failure?.error, `seed ${seed}, history ${failure?.chosen.index}`).toBeUndefined()
   expect(report.writes).toBeGreaterThan(3_000)
-}, 120_000)
+}, 300_000)
 
 test('the same seed is the same, event for event', async () => {
   const run = () => runDeterministic({ seed: 7, histories: 2, decoders, mode: 'swarm' })
@@ -39,7 +39,7 @@ test('the same seed is the same, event for event', async () => {
   expect(one.report).toEqual(other.report)
   const another = await runDeterministic({ seed: 8, histories: 2, decoders, mode: 'swarm' })
   expect(another.report.traceHash).not.toBe(one.report.traceHash)
-}, 120_000)
+}, 300_000)
 
 test.each([
   'confirm-on-receipt',
@@ -60,7 +60,7 @@ test.each([
     })
     expect(failure?.error).toBeInstanceOf(MismatchError)
   },
-  120_000,
+  300_000,
 )
 
 test.each([

@@ -268,5 +268,5 @@ test.each([
     })
     expect(failure?.error.message).toMatch(message)
   },
-  120_000,
+  300_000,
 )

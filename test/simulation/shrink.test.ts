@@ -46,7 +46,7 @@ test('a failure is shrunk to a few operations, which fail again by the command t
     part: shrunk!.part,
   })
   expect(mended.failure?.error).toBeUndefined()
-}, 120_000)
+}, 300_000)
 
 test('a part of a history has the steps that are kept, in their order, and no transaction without any', () => {
   const whole = plan(3, 0, 'pgoutput', 'swarm')
@@ -69,7 +69,7 @@ test('what never comes is told apart from what was wrong', async () => {
   })
   expect(failure?.error).toBeInstanceOf(LivenessError)
   expect(failureText(failure!)).toMatch(/^LIVENESS: /)
-}, 60_000)
+}, 180_000)
 
 test('a command names all that decides a history', () => {
   const chosen = { seed: 5, index: 7, decoder: 'wal2json', mode: 'every frame' } as const
