@@ -182,7 +182,18 @@ beforeAll(async () => {
 test('the package holds what it should, and nothing else', () => {
   const installed = join(project, 'node_modules/walcache')
   const names = readdirSync(installed).sort()
-  expect(names).toEqual(['CHANGELOG.md', 'LICENSE', 'README.md', 'dist', 'package.json', 'proto', 'src'])
+  const folders = ['dist', 'docs', 'package.json', 'proto', 'src']
+  expect(names).toEqual([
+    'CHANGELOG.md',
+    'CONTRIBUTING.md',
+    'LICENSE',
+    'README.md',
+    'SECURITY.md',
+    ...folders,
+  ])
+  // So the documents' links lead somewhere in an installed package as well.
+  const targets = [...read('README.md').matchAll(/\]\((?!https?:|#)([^)#]+)/g)].map(([, target]) => target!)
+  expect(targets.filter(target => !existsSync(join(installed, target)))).toEqual([])
   const modules = (folder: string, end: string): string[] =>
     readdirSync(join(installed, folder), { recursive: true, encoding: 'utf8' })
       .filter(path => path.endsWith(end))
