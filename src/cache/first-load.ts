@@ -31,7 +31,7 @@ export async function loadFirst(
   const store = new Store({
     limitBytes: options.memoryBytes,
     tableLimitBytes: options.tableMemoryBytes,
-    hashSeed: Math.floor(runtime.random() * 2 ** 32) | 0,
+    hashSeed: Math.floor(runtime.random() * 2 ** 32),
   })
   const tables = setup.mappings.map(mapping => liveTable(store, mapping, 'within', options.addedIndexes))
   const slotSnapshot = await loadTables(tables, store.begin(), {

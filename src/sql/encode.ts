@@ -140,7 +140,7 @@ export function encodingOf(type: ValueType): Encoding {
 
 const scratch = new Float64Array(TEXT_WIDTH)
 
-/** The hash of a value: the same for all texts of equal ones. */
+/** The hash of a value, an unsigned 32-bit integer whatever `seed`: the same for all texts of equal ones. */
 export function hashOf(type: ValueType, bytes: Uint8Array, start: number, end: number, seed: number): number {
   const { name } = type
   if (name === 'bpchar') return hashBytes(bytes, start, trimmedEnd(bytes, start, end), seed)
@@ -154,7 +154,8 @@ export function hashOf(type: ValueType, bytes: Uint8Array, start: number, end: n
 }
 
 function hashFolded(bytes: Uint8Array, start: number, end: number, seed: number): number {
-  let hash = seed
+  // A text without bytes is hashed as well: a seed is no hash.
+  let hash = hashNumber(end - start, seed)
   for (let at = start; at < end; at++) hash = hashNumber(folded(bytes[at]!), hash)
   return hash
 }
