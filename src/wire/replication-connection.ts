@@ -188,7 +188,7 @@ class Service {
 
   constructor(config: pg.ClientConfig) {
     this.socket = new Socket(config.stream)
-    const ownSocket = { ...config, stream: this.socket.stream }
+    const ownSocket = { ...config, stream: () => this.#listening(this.socket.stream()) }
     this.#service = new LogicalReplicationService(ownSocket, {
       acknowledge: { auto: false, timeoutSeconds: 0 },
     })
@@ -204,6 +204,18 @@ class Service {
       this.#service.on('error', error => this.onLoss(error))
       this.#service.subscribe(plugin, '').catch((error: unknown) => this.onLoss(asError(error)))
     })
+  }
+
+  /**
+   * The service listens to its client some turns of the promise queue after that is connected. A server that is shutting down may say so in the
+   * same packet, and an error that nobody listens to would end the process.
+   */
+  #listening(stream: ReturnType<Socket['stream']>): ReturnType<Socket['stream']> {
+    stream?.once('connect', () => {
+      const { _client: client } = this.#service as unknown as { readonly _client: pg.Client | null }
+      client?.on('error', error => this.onLoss(error))
+    })
+    return stream
   }
 
   /** Cuts the socket if it is still there, and frees everything. */
