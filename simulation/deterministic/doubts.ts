@@ -26,10 +26,6 @@ export class Doubts {
     if (!this.#since.has(oid)) this.#since.set(oid, nowMs)
   }
 
-  get isEmpty(): boolean {
-    return this.#since.size === 0
-  }
-
   has({ oid }: TableSpec): boolean {
     return this.#since.has(oid)
   }

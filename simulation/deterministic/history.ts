@@ -315,7 +315,8 @@ class History {
       areDone() &&
       isCaughtUp() &&
       isHealthy(cache, this.#options.maxStalenessMs) &&
-      this.#doubts.isEmpty &&
+      // A table that is out for want of memory is not read anew, whatever was altered of it.
+      this.#options.mix.tables.every(spec => !this.#doubts.has(spec) || isOut(cache, spec)) &&
       this.#followers.every(each => isOut(cache, each.spec) || each.isAt(placeOf(cache.position)))
     await this.#calm(cache, isFresh)
     for (let round = 0; round < ROUNDS_IN_CALM_MAX && this.#isLacking; round++) {
