@@ -195,7 +195,7 @@ export async function runEachBreak({ seed }: EachBreakCommand): Promise<void> {
     if (histories === null) process.exitCode = 1
     const found = histories === null ? 'NOT FOUND' : `history ${histories}`
     console.log(
-      `${name.padEnd(BREAK_WIDTH)} ${found.padEnd(12)} ${seconds.toFixed(1).padStart(6)} s  ${noticed.slice(0, NOTICED_SHOWN)}`,
+      `${name.padEnd(BREAK_WIDTH)} ${found.padEnd(12)} ${seconds.toFixed(1).padStart(6)} s  ${noticed.split('\n')[0]!.slice(0, NOTICED_SHOWN)}`,
     )
   }
 }

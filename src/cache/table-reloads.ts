@@ -207,6 +207,8 @@ export class TableReloads {
       this.#out.delete(mapping.declaration)
       options.logger.info(`Table ${mapping.name} was read anew.`)
     } catch (error) {
+      // Nobody would call off another attempt.
+      if (signal.aborted) throw error
       if (error instanceof MemoryLimitError) host.putOut(mapping, error)
       else if (error instanceof SetupError || error instanceof PublicationError) {
         if (host.isAdded(mapping)) host.putOut(mapping, error)

@@ -93,15 +93,24 @@ test.each([
     from: 212,
     decoder: 'decoderbufs',
   },
+  {
+    found: 'a table that was put out, to be tried again later, while the cache was being closed',
+    mode: 'swarm',
+    seed: 13,
+    from: 73,
+    decoder: 'pgoutput',
+    favours: { fault: 'slot waits for writers', operation: 'rollback to a savepoint' },
+  },
 ] as const)(
   'a seed that once found something: $found',
-  async ({ mode, seed, from, decoder }) => {
+  async ({ mode, seed, from, decoder, ...rest }) => {
     const { failure } = await runDeterministic({
       seed,
       from,
       histories: 1,
       decoders: [decoder],
       mode,
+      ...rest,
     })
     expect(failure?.error).toBeUndefined()
   },
