@@ -74,6 +74,8 @@ export class Applier implements ChangeSink<BoundRelation> {
   #seq = 0
   /** The id of the transaction in progress. */
   #xid = 0
+  /** Whether it has changed a table that is not read from memory any more. */
+  #hasSetAside = false
   /** Where its commit begins, if the stream says. */
   #commitLsn: Lsn | null = null
   readonly #newest: number[] = []
@@ -254,6 +256,7 @@ export class Applier implements ChangeSink<BoundRelation> {
     this.#isWithin = true
     this.#seq = 0
     this.#xid = xid
+    this.#hasSetAside = false
     this.#commitLsn = commitLsn
     this.#hints.begin()
     this.#filtered.reset()
@@ -269,7 +272,7 @@ export class Applier implements ChangeSink<BoundRelation> {
   // Hot: once per change. Guarded by benchmarks/apply.ts.
   insert(bound: BoundRelation, row: TupleView): void {
     const { table } = bound
-    if (table.failed !== null) return setAside(bound, 'insert', null, false, row)
+    if (table.failed !== null) return this.#setAside(bound, 'insert', null, false, row)
     table.touches?.changed(null, row, bound.order, this.#xid)
     try {
       if (bound.filter !== null) return this.#filtered.insert(bound, bound.filter, row)
@@ -282,7 +285,7 @@ export class Applier implements ChangeSink<BoundRelation> {
 
   update(bound: BoundRelation, old: TupleView | null, oldIsFull: boolean, row: TupleView): void {
     const { table } = bound
-    if (table.failed !== null) return setAside(bound, 'update', old, oldIsFull, row)
+    if (table.failed !== null) return this.#setAside(bound, 'update', old, oldIsFull, row)
     table.touches?.changed(old, row, bound.order, this.#xid)
     try {
       if (bound.filter !== null) return this.#filtered.update(bound, bound.filter, old, oldIsFull, row)
@@ -295,7 +298,7 @@ export class Applier implements ChangeSink<BoundRelation> {
 
   delete(bound: BoundRelation, old: TupleView, oldIsFull: boolean): void {
     const { table } = bound
-    if (table.failed !== null) return setAside(bound, 'delete', old, oldIsFull, null)
+    if (table.failed !== null) return this.#setAside(bound, 'delete', old, oldIsFull, null)
     table.touches?.changed(old, null, bound.order, this.#xid)
     try {
       if (bound.filter !== null) return this.#filtered.remove(bound, old, oldIsFull)
@@ -311,7 +314,7 @@ export class Applier implements ChangeSink<BoundRelation> {
     for (const bound of emptied) {
       const { table } = bound
       if (table.failed !== null) {
-        setAside(bound, 'truncate', null, false, null)
+        this.#setAside(bound, 'truncate', null, false, null)
         continue
       }
       table.touches?.emptied(this.#xid)
@@ -321,10 +324,15 @@ export class Applier implements ChangeSink<BoundRelation> {
     for (const bound of thinned) this.#thin(bound)
   }
 
+  #setAside(...change: Parameters<typeof setAside>): void {
+    this.#hasSetAside = true
+    setAside(...change)
+  }
+
   /** Partitions were truncated, whose rows can't be told from the others': the table is read anew, unless there are none. */
   #thin(bound: BoundRelation): void {
     const { mapping, table } = bound
-    if (table.failed !== null) setAside(bound, 'thin', null, false, null)
+    if (table.failed !== null) this.#setAside(bound, 'thin', null, false, null)
     else if (!table.isEmpty) this.#seats.changed(new ThinnedError(mapping.name), mapping.oid)
   }
 
@@ -338,6 +346,8 @@ export class Applier implements ChangeSink<BoundRelation> {
     else this.#seats.aborted()
     if (this.#seq === 0) {
       this.#log?.abort()
+      // Whoever asks PostgreSQL for that table must not be shown less than the position says.
+      if (this.#hasSetAside && endLsn > this.#store.position) this.#store.recent.add(this.#xid, [])
       this.progress(endLsn)
       if (!this.#filtered.leftOut) this.#options.onSilentCommit?.()
       return

@@ -278,6 +278,12 @@ export class Filler {
 
   /** Makes known what may be. */
   #install(batch: FillBatch): void {
+    const { table } = batch.table
+    // It was given up in the middle of a commit, of which nothing is in the log from there on.
+    if (table.failed !== null) {
+      this.drop(table)
+      return
+    }
     const reply = batch.reply!
     const fills = this.#fillsOf(batch.table)
     const isReached = !this.#rules.wait || this.#options.position() >= reply.position

@@ -36,7 +36,7 @@ export class RecentCommits {
     return this.#commits.length
   }
 
-  /** A commit that has changed these tables has become visible here. */
+  /** A commit that has changed these tables has become visible here. Tables that are not read from memory any more need not be among them. */
   add(xid: number, tables: readonly TableStore[]): void {
     this.#commits.push({ xid, tables })
     if (this.#commits.length <= COMMITS_MAX) return
@@ -74,16 +74,16 @@ export class RecentCommits {
   isAheadOf(snapshot: SqlSnapshot, table: TableStore): boolean {
     const sees = (xid: number): boolean => snapshot.sees(snapshot.widen(xid))
     if (this.#forgotten !== null && !isBefore(snapshot.widen(this.#forgotten), snapshot)) return true
-    return this.#commits.some(({ xid, tables }) => tables.includes(table) && !sees(xid))
+    return this.#commits.some(commit => mayHaveChanged(commit, table) && !sees(commit.xid))
   }
 
   /** The same of the commits that were visible here when the query was sent; without a table, of any. */
   wasAheadOf({ sent }: QueryUnderWay, snapshot: SqlSnapshot, table?: TableStore): boolean {
     if (this.#forgotten !== null && !isBefore(snapshot.widen(this.#forgotten), snapshot)) return true
     for (let at = 0; at < sent - this.#before; at++) {
-      const { xid, tables } = this.#commits[at]!
-      const isMeant = table === undefined || tables.includes(table)
-      if (isMeant && !snapshot.sees(snapshot.widen(xid))) return true
+      const commit = this.#commits[at]!
+      const isMeant = table === undefined || mayHaveChanged(commit, table)
+      if (isMeant && !snapshot.sees(snapshot.widen(commit.xid))) return true
     }
     return false
   }
@@ -96,6 +96,11 @@ export class RecentCommits {
     this.#commits.splice(0, gone)
     this.#before += gone
   }
+}
+
+/** What a commit does to a table that has failed, or is being read anew, nobody looks at. */
+function mayHaveChanged({ tables }: Commit, table: TableStore): boolean {
+  return table.failed !== null || tables.includes(table)
 }
 
 /** Whether the snapshot sees this transaction and all older ones. */

@@ -136,5 +136,7 @@ describe('Applier', () => {
     expect(live.table.failed).toBeInstanceOf(MemoryLimitError)
     expect(live.table.bytes).toBe(0)
     expect(positions).toHaveLength(2)
+    // Both are noted: who asks PostgreSQL for its rows now must not be shown less.
+    expect(live.store.recent.size).toBe(2)
   })
 })

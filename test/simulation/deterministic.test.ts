@@ -94,6 +94,13 @@ test.each([
     decoder: 'decoderbufs',
   },
   {
+    found: 'a fill that was made known by a log that had ended in the middle of a commit, with its table',
+    mode: 'swarm',
+    seed: 13,
+    from: 332,
+    decoder: 'wal2json',
+  },
+  {
     found: 'a table that was put out, to be tried again later, while the cache was being closed',
     mode: 'swarm',
     seed: 13,

@@ -1,12 +1,14 @@
 import { describe, expect, test } from 'vitest'
 import { SqlSnapshot } from '../../src/change/sql-snapshot.js'
+import { MemoryLimitError } from '../../src/errors.js'
 import { RecentCommits } from '../../src/store/recent-commits.js'
 import type { TableStore } from '../../src/store/table.js'
 import { shows } from '../support/shows.js'
 
-// Only their identity counts here.
-const users = {} as TableStore
-const orders = {} as TableStore
+// Only their identity counts here, and whether they are read from memory.
+const users = { failed: null } as TableStore
+const orders = { failed: null } as TableStore
+const broken = { failed: new MemoryLimitError('public.broken', 1) as TableStore['failed'] } as TableStore
 const at = SqlSnapshot.parse
 
 describe('recent commits', () => {
@@ -18,6 +20,18 @@ describe('recent commits', () => {
     expect(recent.isAheadOf(at('702:702:'), users)).toBe(false)
     // Running, and not among the completed ones yet.
     expect(recent.isAheadOf(at('699:700:'), users)).toBe(true)
+  })
+
+  test('are each ahead for a table that is not read from memory any more: nobody looks what they do to it', () => {
+    const recent = new RecentCommits()
+    recent.add(700, [users])
+    recent.add(701, [])
+    expect(recent.isAheadOf(at('700:702:700'), broken)).toBe(true)
+    expect(recent.isAheadOf(at('701:702:701'), broken)).toBe(true)
+    expect(recent.isAheadOf(at('701:702:701'), users)).toBe(false)
+    const query = recent.sending()
+    expect(recent.wasAheadOf(query, at('701:702:701'), broken)).toBe(true)
+    expect(recent.wasAheadOf(query, at('702:702:'), broken)).toBe(false)
   })
 
   test('go once an answer has seen them, and one that hangs holds back only those after it', () => {
