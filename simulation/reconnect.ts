@@ -51,6 +51,11 @@ export interface ReconnectResult {
 const ACCOUNTS = 20
 const EACH = 100
 const WRITERS = 3
+/**
+ * Between two transactions of a writer, so that some hundreds commit each second. A new walsender decodes from the slot's restart_lsn, which PostgreSQL moves
+ * every 15 seconds: as fast as three writers can, that is tens of thousands of transactions, and what is measured is how long the server takes for them.
+ */
+const WRITER_PAUSE_MS = 2
 const FRESH_PATIENCE_MS = 60_000
 
 interface Account {
@@ -210,6 +215,7 @@ class Writers {
           [from, to, id],
         )
         this.committed.push(id)
+        await sleep(WRITER_PAUSE_MS)
       } catch {
         // The server is down, or was: what became of the transaction is not known.
         await sleep(10)
