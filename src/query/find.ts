@@ -108,9 +108,8 @@ export class Finder {
       if (record !== UNDECIDED) return this.#hand(this.#table.rowShown(record, this.#search.view, at))
     }
     // In the key's own order: so the prepared query numbers the values.
-    const where = Object.fromEntries(
-      unique.properties.map((name, i) => [name, this.#valuesOf(unique, key)[i]]),
-    )
+    const values = this.#valuesOf(unique, key)
+    const where = Object.fromEntries(unique.properties.map((name, i) => [name, values[i]]))
     const query = { where, take: UNIQUE_ASKED }
     const row = uniques.only(this.findMany(query, at))
     if (prepared === undefined) this.#keepLookUp(unique, query)
