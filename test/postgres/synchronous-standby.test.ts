@@ -1,6 +1,6 @@
 /** Commits that wait for a synchronous standby: PostgreSQL's own answers must not take a reader back, and we must never be that standby. */
 import { afterAll, beforeAll, expect, test } from 'vitest'
-import { BehindError, defineTable, openCache, SetupError } from '../../src/index.js'
+import { BehindError, type Cache, defineTable, openCache, SetupError } from '../../src/index.js'
 import { caughtUp, databaseOn, type OwnDatabase, poolOf, setStandbys, until } from '../support/cache.js'
 import { type PostgresServer, startPostgres } from '../support/postgres.js'
 import { shows } from '../support/shows.js'
@@ -22,14 +22,18 @@ async function given(): Promise<OwnDatabase> {
   return db
 }
 
+/** The stream announces a table before its first change, and that change is held back until queries see its transaction: not one that hangs. */
+async function announce(db: OwnDatabase, cache: Cache): Promise<void> {
+  await db.query('update rows set n = 0')
+  await caughtUp(cache)
+}
+
 test('a read that asks PostgreSQL does not go back behind what memory shows while a commit hangs', async () => {
   const db = await given()
   await using cache = await openCache({ pool: poolOf(db.url), entities: [rows, others] })
   const table = cache.table(rows)
   await db.query('set synchronous_commit = local')
-  // The stream announces a table before its first change, and that change is held back until queries see its transaction: not this one.
-  await db.query('update rows set n = 0')
-  await caughtUp(cache)
+  await announce(db, cache)
   await setStandbys(db, 'nosuch')
   const writer = await db.connect()
   try {
@@ -84,6 +88,7 @@ test('while commits wait for a standby that is not there, memory is shown to be 
   await using cache = await openCache({ pool: poolOf(db.url), entities: [rows], maxStaleness: 1_500 })
   const writer = await db.connect()
   await db.query('set synchronous_commit = local')
+  await announce(db, cache)
   // What is not waited for stays unflushed until somebody asks.
   await db.query(`alter system set wal_writer_delay = '10s'`)
   await setStandbys(db, 'nosuch')
