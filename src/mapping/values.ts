@@ -2,13 +2,12 @@ import { compileFunction } from 'node:vm'
 import { TEXT, type TupleView } from '../change/change.js'
 import type { TableMapping } from './mapping.js'
 import { integerOf } from '../sql/compare-bytes.js'
+import { latin } from '../sql/latin.js'
 import { parsesInteger } from './integer-parser.js'
 import { freezePlainData, isPrimitive } from './plain-data.js'
 
 type Row = Record<string, unknown>
 type Parse = (text: string) => unknown
-/** What `toString('latin1', ...)` calls, after looking at its arguments for as long as the call itself takes; not in the type declarations. */
-type LatinBuffer = Buffer & { latin1Slice(start: number, end: number): string }
 
 /** A decoded row as it may be kept: hand it to `RowFactory.read` for the row itself. */
 export type Decoded = object
@@ -95,7 +94,7 @@ class PreparedRowFactory implements RowFactory {
         if (ends[i]! > runEnd) runEnd = ends[i]!
       }
       // One string for the row, and substrings of it: what a call into Buffer costs, a substring costs a tenth of.
-      if (runEnd > 0) run = (bytes as LatinBuffer).latin1Slice(runStart, runEnd)
+      if (runEnd > 0) run = latin(bytes, runStart, runEnd)
     }
     let makers: Maker[] | null = null
     for (let i = 0; i < count; i++) {

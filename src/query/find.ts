@@ -16,12 +16,13 @@ import type { Prepared } from './prepared.js'
 import { type Projection, Projections } from './projection.js'
 import { type CheckedQuery, readCount, readFindFirst, readFindMany } from './query.js'
 import type { Explanation, Knowledge } from './query-types.js'
-import { LOOKED_AT_MAX, Search, UNDECIDED } from './search.js'
+import { LOOKED_AT_MAX, Search } from './search.js'
 import { selectSql } from './select-sql.js'
 import { plainQuery, type QuestionKind, Shapes } from './shapes.js'
 import { Slots } from './slot.js'
 import { addIndexes, type TableIndex } from './table-index.js'
 import { UNIQUE_ASKED, type UniqueKey, type UniqueKeys } from './unique.js'
+import { UNDECIDED, UniqueLookUp } from './unique-look-up.js'
 import { type Condition, EVERY_ROW } from './where.js'
 
 export { LOOKED_AT_MAX }
@@ -48,9 +49,8 @@ export class Finder {
   readonly #view = new TupleView()
   readonly #search: Search
   readonly #shapes = new Shapes()
-  /** The queries that look up one row by each of the unique keys that were asked for. */
-  readonly #lookUps = new Map<UniqueKey, Prepared>()
-  readonly #keyValues: unknown[] = []
+  /** How one row is looked up by each of the unique keys that were asked for; null for one that takes a query each time. */
+  readonly #lookUps = new Map<UniqueKey, UniqueLookUp | null>()
   /** Null while its records are made rows of: what parses a value may ask a query itself. */
   #found: Found | null = new Found()
 
@@ -101,31 +101,24 @@ export class Finder {
    * @throws {KeyError} if there are two. Throws as `findMany` does.
    */
   findUnique(uniques: UniqueKeys, unique: UniqueKey, key: object, at: number): object | undefined {
-    const prepared = this.#lookUps.get(unique)
-    if (prepared !== undefined && this.#bind(prepared, this.#valuesOf(unique, key))) {
-      const record = this.#search.only(prepared, at)
+    const known = this.#lookUps.get(unique)
+    if (known !== undefined && known !== null) {
+      const record = known.find(key, at)
       if (record === NONE) return undefined
-      if (record !== UNDECIDED) return this.#hand(this.#table.rowShown(record, this.#search.view, at))
+      if (record !== UNDECIDED) return this.#hand(this.#table.rowShown(record, known.view, at))
     }
+    const values = key as Readonly<Record<string, unknown>>
     // In the key's own order: so the prepared query numbers the values.
-    const values = this.#valuesOf(unique, key)
-    const where = Object.fromEntries(unique.properties.map((name, i) => [name, values[i]]))
+    const where = Object.fromEntries(unique.properties.map(name => [name, values[name]]))
     const query = { where, take: UNIQUE_ASKED }
     const row = uniques.only(this.findMany(query, at))
-    if (prepared === undefined) this.#keepLookUp(unique, query)
+    if (known === undefined) this.#keepLookUp(unique, query)
     return row
-  }
-
-  #valuesOf({ properties }: UniqueKey, key: object): readonly unknown[] {
-    const values = this.#keyValues
-    for (let i = 0; i < properties.length; i++)
-      values[i] = (key as Readonly<Record<string, unknown>>)[properties[i]!]
-    return values
   }
 
   #keepLookUp(unique: UniqueKey, query: object): void {
     const prepared = this.#recall('findMany', query, NO_OPTIONS)
-    if (prepared !== null) this.#lookUps.set(unique, prepared)
+    if (prepared !== null) this.#lookUps.set(unique, UniqueLookUp.of(this.#table, unique, prepared))
   }
 
   /** How many rows a condition, as it was given, holds for. Throws as `findMany` does. */

@@ -61,16 +61,17 @@ export class HashRange implements KeyRange {
   readonly highParts = 1
   readonly highAfter = true
   readonly exact = false
+  /** A value for each column, null for NULL. */
+  readonly equal: readonly (Slot | null)[]
   readonly #index: TableIndex
-  readonly #equal: readonly (Slot | null)[]
 
   constructor(index: TableIndex, equal: readonly (Slot | null)[]) {
     this.#index = index
-    this.#equal = equal
+    this.equal = equal
   }
 
   bind(): void {
-    this.low[0] = this.#index.hash(this.#equal)
+    this.low[0] = this.#index.hash(this.equal)
   }
 }
 

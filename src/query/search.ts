@@ -14,9 +14,6 @@ import { Sorter } from './sort.js'
 /** Row versions that one query looks at in memory, at most: beyond it PostgreSQL is asked, so that no query holds up the event loop. */
 export const LOOKED_AT_MAX = 20_000
 
-/** Stands for no record: it takes another way to find out. */
-export const UNDECIDED = -1
-
 /** Finds the records that a prepared query means, in its order. */
 export class Search {
   /** Row versions, or index entries instead of them, that the last query has looked at. */
@@ -80,19 +77,6 @@ export class Search {
     else this.#anyOf(heads, prepared.predicate)
     this.#types.mustBeSound(prepared.doubtful)
     return this.#any
-  }
-
-  /**
-   * The only row that is meant, which `view` shows then; NONE if there is none. UNDECIDED if there is more than one that may be, or rows have to be
-   * looked for otherwise. Hot: once per look-up by a unique key.
-   */
-  only({ plan, predicate }: Prepared, at: number): Address {
-    const heads = this.#candidates.headsOf(plan, at)
-    if (heads === 0) return NONE
-    if (heads !== 1) return UNDECIDED
-    const record = this.#candidates.records[0]!
-    this.#table.point(record, this.view)
-    return predicate === null || predicate(this.view) === TRUE ? record : NONE
   }
 
   #anyOf(count: number, predicate: Prepared['predicate']): void {

@@ -59,6 +59,11 @@ export class Slots {
     return (this.#slots[place] ??= make())
   }
 
+  /** The slot of the value at `place`; undefined if nothing is compared with that. */
+  get(place: number): Slot | undefined {
+    return this.#slots[place]
+  }
+
   /** `prepare` is called each time all slots are bound. */
   onBound(prepare: () => void): void {
     this.#onBound.push(prepare)

@@ -1,3 +1,5 @@
+import { latin } from './latin.js'
+
 /** Less than, equal to or greater than 0, as `a` sorts before, with or after `b`: two values as PostgreSQL's text of them. */
 export type CompareTexts = (
   a: Uint8Array,
@@ -131,13 +133,6 @@ export function integerOf(bytes: Uint8Array, start: number, end: number): number
 
 export function isDigit(byte: number | undefined): boolean {
   return byte !== undefined && byte >= ZERO && byte <= NINE
-}
-
-/** The ASCII text of these bytes. */
-export function latin(bytes: Uint8Array, start: number, end: number): string {
-  let text = ''
-  for (let at = start; at < end; at++) text += String.fromCharCode(bytes[at]!)
-  return text
 }
 
 /** PostgreSQL's text of a float as a number. NaN is NaN. */

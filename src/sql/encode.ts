@@ -1,5 +1,6 @@
-import { floatOf, folded, integerOf, latin, significantEnd, trimmedEnd } from './compare-bytes.js'
+import { floatOf, folded, integerOf, significantEnd, trimmedEnd } from './compare-bytes.js'
 import { hashBytes, hashNumber } from './hash-bytes.js'
+import { latin } from './latin.js'
 import { encodeInstant, encodeTime, EXACT_MICROS } from './temporal.js'
 import type { ValueType } from './value-type.js'
 

@@ -5,6 +5,7 @@ import { KeyError, QueryError } from '../../src/errors.js'
 import type { MappedColumn, TableMapping } from '../../src/mapping/mapping.js'
 import { buildIndex } from '../../src/query/build-index.js'
 import { exists, type LiveTable, lookUp } from '../../src/query/live.js'
+import { hashBytes } from '../../src/sql/hash-bytes.js'
 import { Store } from '../../src/store/store.js'
 import { Random } from '../../simulation/random.js'
 import { seed } from '../support/seed.js'
@@ -69,6 +70,19 @@ const object = ([id, email, team, badge]: Row): object => ({
   team: Number(team),
   badge,
 })
+
+/** Two texts that are hashed alike, which are there among some hundred thousand. */
+function sameHash(hashSeed: number): [string, string] {
+  const texts = new Map<number, string>()
+  for (let i = 0; ; i++) {
+    const text = `text ${i}`
+    const bytes = Buffer.from(text)
+    const hash = hashBytes(bytes, 0, bytes.length, hashSeed)
+    const other = texts.get(hash)
+    if (other !== undefined) return [other, text]
+    texts.set(hash, text)
+  }
+}
 
 describe('a look-up by a unique key', () => {
   test('finds the row that a reader of each state sees, whatever is written, cut off, pruned and pinned', () => {
@@ -152,6 +166,20 @@ describe('a look-up by a unique key', () => {
     expect(() => lookUp(live, { email: 7 }, store.visible)).toThrow(QueryError)
     expect(() => lookUp(live, { email: 'a', team: 1 }, store.visible)).toThrow(KeyError)
     expect(lookUp(live, { email: 'a' }, store.visible)).toMatchObject({ id: 1 })
+  })
+
+  test('does not take a text for another one of the same hash', () => {
+    const [one, other] = sameHash(live.table.indexes.seed)
+    insert(['1', one, '1', 'a'])
+    settle()
+    for (let again = 0; again < 2; again++) {
+      expect(lookUp(live, { email: one }, store.visible)).toMatchObject({ id: 1 })
+      expect(lookUp(live, { email: other }, store.visible)).toBeUndefined()
+    }
+    insert(['2', other, '1', 'b'])
+    settle()
+    expect(lookUp(live, { email: one }, store.visible)).toMatchObject({ id: 1 })
+    expect(lookUp(live, { email: other }, store.visible)).toMatchObject({ id: 2 })
   })
 
   test('goes by an index that is made while the table is read', async () => {
