@@ -1,6 +1,7 @@
 import { TupleView } from '../change/change.js'
 import { type Address, NONE } from '../store/address.js'
-import { type HashEntries, SEVERAL } from '../store/index/hash-entries.js'
+import { SEVERAL } from '../store/hash-index.js'
+import type { HashEntries } from '../store/index/hash-entries.js'
 import type { TableStore } from '../store/table.js'
 import { HashRange } from './key-range.js'
 import { type Predicate, TRUE } from './predicate.js'

@@ -16,6 +16,9 @@ const SEGMENT_FULL = Math.floor(SEGMENT_SLOTS * 0.85)
 
 const PAGE_SEGMENTS = 32
 
+/** No address: there is more than one. */
+export const SEVERAL = -1
+
 const NO_PAGE = new Uint32Array(HEADED_SLOT_WORDS)
 
 /** Beyond this the hash, not the number of keys, fills a segment. */
@@ -76,6 +79,26 @@ export class HashIndex {
         this.#foundPlace = place
         return entry - 1
       }
+    }
+  }
+
+  /**
+   * The newest version in the only entry with `hash`; NONE if there is no entry, SEVERAL if there are more, or if it is of row `other`. Only where entries
+   * have heads. Hot: once per look-up by a unique key.
+   */
+  onlyHead(hash: number, other: RowId): Address {
+    if (this.#directory.length === 0) return NONE
+    const segment = this.#segmentOf(hash)
+    const page = this.#pages[segment >>> 5]!
+    const base = (segment & (PAGE_SEGMENTS - 1)) * this.#segmentWords
+    let head: Address = NONE
+    for (let at = hash; ; at++) {
+      const place = base + (at & SLOT_MASK) * HEADED_SLOT_WORDS
+      const entry = page[place]!
+      if (entry === 0) return head
+      if (page[place + 1] !== hash) continue
+      if (head !== NONE || entry - 1 === other) return SEVERAL
+      head = page[place + 2]!
     }
   }
 

@@ -6,6 +6,7 @@ import type { MappedColumn, TableMapping } from '../../src/mapping/mapping.js'
 import { buildIndex } from '../../src/query/build-index.js'
 import { exists, type LiveTable, lookUp } from '../../src/query/live.js'
 import { hashBytes } from '../../src/sql/hash-bytes.js'
+import { FEW_ROWS_MAX } from '../../src/store/index/hash-entries.js'
 import { Store } from '../../src/store/store.js'
 import { Random } from '../../simulation/random.js'
 import { seed } from '../support/seed.js'
@@ -154,6 +155,15 @@ describe('a look-up by a unique key', () => {
       prepare()
       expect(lookUp(live, { email: 'same' }, store.visible)).toMatchObject({ id: 3 })
     }
+  })
+
+  test('is refused where so many rows have it that its index keeps them elsewhere', () => {
+    insert(['0', 'other', '1', 'x'])
+    settle()
+    expect(lookUp(live, { email: 'other' }, store.visible)).toMatchObject({ id: 0 })
+    insert(...Array.from({ length: FEW_ROWS_MAX + 1 }, (_, i): Row => [`${i + 1}`, 'same', '1', `b${i}`]))
+    settle()
+    expect(() => lookUp(live, { email: 'same' }, store.visible)).toThrow(KeyError)
   })
 
   test('is refused for what can be no key, after one that is one', () => {

@@ -1,4 +1,4 @@
-import { type Address, NONE, type RowId } from '../address.js'
+import type { Address, RowId } from '../address.js'
 import { HashIndex, homeSlot } from '../hash-index.js'
 import type { MemoryAccount } from '../memory.js'
 import { type Batch, Place, SortedEntries } from './sorted-entries.js'
@@ -7,8 +7,6 @@ import { type Batch, Place, SortedEntries } from './sorted-entries.js'
 export const FEW_ROWS_MAX = 16
 /** Stands in the table for all rows of a hash that has more. No row has this id. */
 const MANY_ROWS: RowId = 2 ** 32 - 2
-/** No address: there is more than one. */
-export const SEVERAL = -1
 
 /**
  * Pairs of a hash and a row id, each pair once: found by one probe into an open-addressing table, 8 bytes a slot. The rows of a hash that many
@@ -154,11 +152,7 @@ export class HashEntries {
 
   /** The newest version of the only row of this hash, where entries have heads. NONE if no row has it; else `SEVERAL`. Hot: once a look-up. */
   onlyHead(hash: number): Address {
-    const few = this.#few
-    const row = this.#first(hash)
-    if (row < 0) return NONE
-    const head = few.foundHead
-    return row === MANY_ROWS || few.next(hash, few.foundSlot + 1) >= 0 ? SEVERAL : head
+    return this.#few.onlyHead(hash, MANY_ROWS)
   }
 
   /** Gives everything back at once. */
