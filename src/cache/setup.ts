@@ -7,7 +7,7 @@ import { type Fingerprint, fingerprintSql, parseFingerprint } from '../freshness
 import { type Catalog, readCatalog, type ServerFacts } from '../mapping/catalog.js'
 import type { TableMapping } from '../mapping/mapping.js'
 import { overlapProblems } from '../mapping/partition-check.js'
-import { declaredTables, type ResolveOptions, resolveMappings } from '../mapping/registry.js'
+import { declaredTables, type ResolveOptions, resolveMappings, resolveTables } from '../mapping/registry.js'
 import { CALLER_SESSION_SQL, type CallerSession, isUtc } from '../mapping/session.js'
 import { keptRows } from '../query/kept-rows.js'
 import { type Connections, type QueryConnection, unlessAborted } from '../runtime.js'
@@ -96,7 +96,8 @@ export async function prepare(
   before: Setup | null = null,
 ): Promise<Setup> {
   return sessions.run(async connection => {
-    const catalog = await readCatalog(connection, declaredTables(options.entities))
+    const ownSlot = options.durableSlot?.name ?? null
+    const catalog = await readCatalog(connection, declaredTables(options.entities), ownSlot)
     const decoder: DecoderLimits = decoders[options.decoder].limits
     const numbersAsText = await sendsNumbersAsText(connection, options, catalog)
     const { mappings, problems, warnings } = resolveMappings(
@@ -158,7 +159,7 @@ export async function resolveAgain(
 ): Promise<TableMapping> {
   const catalog = await readCatalog(connection, declaredTables([declaration]))
   const how = resolveOptionsFor(options, session, numbersAsText)
-  const { mappings, problems } = resolveMappings([declaration], catalog, how)
+  const { mappings, problems } = resolveTables([declaration], catalog, how)
   const others = all.filter(mapping => mapping.declaration !== declaration)
   const found = [...problems, ...overlapProblems([...others, ...mappings])]
   if (found.length > 0) throw new SetupError(found)
@@ -180,7 +181,7 @@ export async function resolveAdded(
   const catalog = await readCatalog(connection, declaredTables([declaration]))
   const asText = numbersAsText || (await sendsNumbersAsText(connection, options, catalog))
   const how = resolveOptionsFor(options, session, asText)
-  const found = resolveMappings([declaration], catalog, how)
+  const found = resolveTables([declaration], catalog, how)
   const problems = [...found.problems]
   const [mapping] = found.mappings
   if (mapping !== undefined && mappings.some(({ oid }) => oid === mapping.oid))
@@ -193,7 +194,6 @@ export async function resolveAdded(
   if (problems.length > 0 || mapping === undefined) throw new SetupError(problems)
   const { limits } = decoders[options.decoder]
   if (!limits.publications) await publicationFor(connection, options.publication, [mapping], limits)
-  for (const warning of found.warnings) options.logger.warn(warning)
   return mapping
 }
 

@@ -210,7 +210,7 @@ export class TableReloads {
       // Nobody would call off another attempt.
       if (signal.aborted) throw error
       if (error instanceof MemoryLimitError) host.putOut(mapping, error)
-      else if (error instanceof SetupError || error instanceof PublicationError) {
+      else if (isOfTable(error)) {
         if (host.isAdded(mapping)) host.putOut(mapping, error)
         else this.#putOut(mapping, error)
       } else throw error
@@ -327,6 +327,12 @@ function isOutdated(error: unknown): boolean {
 
 /** It takes a new slot, and with it everything's being loaded anew. */
 class EverythingError extends DivergedError {}
+
+/** What somebody has to put right at the table. What is wrong with the server as a whole ends the stream, whoever finds it first. */
+function isOfTable(error: unknown): error is SetupError | PublicationError {
+  if (error instanceof SetupError) return error.problems.every(({ table }) => table !== undefined)
+  return error instanceof PublicationError
+}
 
 function asReadError({ name }: TableMapping, error: unknown): CacheError {
   return error instanceof CacheError ? error : new DatabaseReadError(name, { cause: asError(error) })

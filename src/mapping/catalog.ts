@@ -114,17 +114,18 @@ export interface CatalogIndex {
 }
 
 /**
- * The facts about `names` and the server, in one query (and one more to suggest names, if some table is missing).
+ * The facts about `names` and the server, in one query (and one more to suggest names, if some table is missing). A slot of the name `ownSlot` is not
+ * counted among those in use: an ended process may have left it behind, and it can be had again.
  *
  * @throws whatever the server answered.
  */
 export async function readCatalog(
   connection: QueryConnection,
   names: readonly TableName[],
+  ownSlot: string | null = null,
 ): Promise<Catalog> {
-  const [row] = await connection.query(CATALOG_SQL, [
-    JSON.stringify(names.map(({ schema, name }) => ({ schema, name }))),
-  ])
+  const wanted = JSON.stringify(names.map(({ schema, name }) => ({ schema, name })))
+  const [row] = await connection.query(CATALOG_SQL, [wanted, ownSlot])
   const { server, tables } = JSON.parse(row!['catalog']!) as {
     server: ServerFacts
     tables: RawTable[] | null
@@ -337,7 +338,7 @@ const SERVER_JSON = `
     'encoding', current_setting('server_encoding'),
     'inRecovery', pg_is_in_recovery(),
     'slotsMax', current_setting('max_replication_slots')::int,
-    'slotsUsed', (select count(*) from pg_replication_slots),
+    'slotsUsed', (select count(*) from pg_replication_slots where slot_name is distinct from $2),
     'sendersMax', current_setting('max_wal_senders')::int,
     'sendersUsed', (select count(*) from pg_stat_get_wal_senders()),
     'walBlockBytes', current_setting('wal_block_size')::int,

@@ -25,11 +25,15 @@ export interface ResolveOptions {
 
 const NOTHING_ASSUMED: Assumptions = { finite: false, utc: false }
 
-export interface Resolution {
+export interface TableResolution {
   /** One for each declaration without a problem. */
   readonly mappings: readonly TableMapping[]
-  /** Everything that keeps the cache from starting; empty if nothing does. */
+  /** Everything that keeps the tables from being read; empty if nothing does. */
   readonly problems: readonly SetupProblem[]
+}
+
+/** With what keeps the cache from starting, and what it may start with all the same. */
+export interface Resolution extends TableResolution {
   readonly warnings: readonly string[]
 }
 
@@ -53,8 +57,21 @@ export function resolveMappings(
     problems.push(...sessionProblems(options.session))
     warnings.push(...sessionWarnings(options.session))
   }
+  const tables = resolveTables(entities, catalog, options)
+  return { mappings: tables.mappings, problems: [...problems, ...tables.problems], warnings }
+}
+
+/**
+ * What is declared, checked against the catalogue alone: the server and the caller's session were looked at when the stream began, and what is left for
+ * another one, a free replication slot say, is not needed while it runs.
+ */
+export function resolveTables(
+  entities: readonly unknown[],
+  catalog: Catalog,
+  options: ResolveOptions,
+): TableResolution {
   const { declarations, problems: undeclared } = declarationsOf(entities)
-  problems.push(...undeclared, ...duplicateTables(declarations))
+  const problems = [...undeclared, ...duplicateTables(declarations)]
 
   const mappings: TableMapping[] = []
   for (const declaration of declarations) {
@@ -64,7 +81,7 @@ export function resolveMappings(
     if (mapping !== null) mappings.push(mapping)
   }
   problems.push(...overlapProblems(mappings))
-  return { mappings, problems, warnings }
+  return { mappings, problems }
 }
 
 function declarationsOf(entities: readonly unknown[]): {

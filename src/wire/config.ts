@@ -17,6 +17,11 @@ export type ConnectionSource = string | pg.ClientConfig
 /** Idle replication connections pass through routers that forget them; this is how long TCP waits before it asks. */
 const KEEP_ALIVE_DELAY_MS = 10_000
 
+/** A server whose client says nothing asks whether it is there, after so many seconds and then every so many; after so many questions it ends the session. */
+const SERVER_ASKS_AFTER_S = 15
+const SERVER_ASKS_EVERY_S = 5
+const SERVER_ASKS = 3
+
 /**
  * Settings that change what a value's text is, what a query sees, or how long a session lives. They are pinned, so that
  * the stream, the loads and the reads of one row agree whatever the role's or the database's defaults are.
@@ -49,6 +54,10 @@ function pinnedSettings({
     statement_timeout: '0',
     lock_timeout: '0',
     idle_in_transaction_session_timeout: '0',
+    // What a session has locked, and the snapshot it keeps others' old rows for, would else outlive a vanished machine by the system's two hours.
+    tcp_keepalives_idle: String(SERVER_ASKS_AFTER_S),
+    tcp_keepalives_interval: String(SERVER_ASKS_EVERY_S),
+    tcp_keepalives_count: String(SERVER_ASKS),
   }
 }
 

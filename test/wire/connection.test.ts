@@ -79,6 +79,17 @@ describe('a query connection', () => {
     await connection.close()
   })
 
+  test('is one whose end the server notices within half a minute, though nobody tells it', async () => {
+    const db = await testDatabase()
+    const connection = await connectionsTo({ connectionString: db.url }).query()
+    const [row] = await connection.query(
+      `select current_setting('tcp_keepalives_idle')::int
+            + current_setting('tcp_keepalives_interval')::int * current_setting('tcp_keepalives_count')::int as seconds`,
+    )
+    assert.deepEqual({ ...row }, { seconds: '30' })
+    await connection.close()
+  })
+
   test('an error of the server’s comes as it is, and the session goes on', async () => {
     const db = await testDatabase()
     const connection = await connectionsTo({ connectionString: db.url }).query()
