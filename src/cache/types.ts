@@ -26,7 +26,7 @@ export interface OpenCacheOptions {
   readonly pool: pg.Pool
   /** The tables to keep: classes with `@ReplicatedTable`, or results of `defineTable`. */
   readonly entities: readonly TableDeclaration<object>[]
-  /** Where replication connects, if not where the pool does: a URL or a client configuration. Transaction poolers can't carry replication. */
+  /** Where the replication connection goes, if not where the pool does, or as which role: a URL or a client configuration. */
   readonly replication?: ConnectionSource
   /** How many sessions of its own walcache has at most, besides the replication connection. Default 4, at least 2. */
   readonly connections?: number

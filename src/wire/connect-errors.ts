@@ -76,6 +76,13 @@ const transient = (failure: ConnectionFailure, text: string): Diagnosis => ({
   text,
 })
 
+const POOLER: Readonly<Record<Attempt['purpose'], string>> = {
+  query:
+    'this is a connection pooler, which does not carry startup options. Give "pool" a pool that goes to the server itself: walcache takes one client of it, once, and makes its own connections to the same address.',
+  replication:
+    'this is a connection pooler, which does not carry replication. Give "replication" the URL of the server itself.',
+}
+
 function diagnoseServerError({ code, message }: Error & { code: string }, attempt: Attempt): Diagnosis {
   // Poolers name the parameter, or the mode, that they can't carry.
   if (
@@ -83,10 +90,7 @@ function diagnoseServerError({ code, message }: Error & { code: string }, attemp
       message,
     )
   ) {
-    return permanent(
-      'protocol',
-      'this is a connection pooler, which carries neither replication nor startup options. Give the "replication" option the URL of the server itself.',
-    )
+    return permanent('protocol', POOLER[attempt.purpose])
   }
   switch (code) {
     case '28P01':

@@ -41,7 +41,7 @@ export async function prepareSession(
   throw new ConnectionError(
     'protocol',
     `The server did not take these session settings: ${different.join(', ')}. A connection pooler that ignores ` +
-      'startup options may stand between: let walcache connect to the server itself.',
+      'startup options may stand between: give "pool" a pool that goes to the server itself.',
     false,
   )
 }

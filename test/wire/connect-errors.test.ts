@@ -43,13 +43,7 @@ test.each<[Error, ConnectionFailure, boolean, RegExp]>([
   [serverError('57P03', 'the database system is starting up'), 'refused', true, /starting up/],
   [serverError('57P01', 'terminating connection due to administrator command'), 'lost', true, /tries again/],
   [serverError('0A000', 'unsupported frontend protocol'), 'protocol', false, /protocol/],
-  [
-    serverError('08P01', 'unsupported startup parameter: options'),
-    'protocol',
-    false,
-    /pooler.*"replication" option/,
-  ],
-  [serverError('08P01', 'unsupported startup parameter: replication'), 'protocol', false, /pooler/],
+  [serverError('08P01', 'unsupported startup parameter: options'), 'protocol', false, /pooler/],
   [localError('getaddrinfo ENOTFOUND nowhere', 'ENOTFOUND'), 'host', true, /host name/],
   [localError('connect ECONNREFUSED 127.0.0.1:1', 'ECONNREFUSED'), 'refused', true, /nobody listens/],
   [localError('no answer within 10 ms', 'ETIMEDOUT'), 'host', true, /did not answer/],
@@ -68,6 +62,15 @@ test.each<[Error, ConnectionFailure, boolean, RegExp]>([
   assert.equal(error.transient, transient)
   assert.match(error.message, text)
   assert.equal(error.cause, cause)
+})
+
+test('a pooler is told by what it was to carry: whoever gave the one address may have given the other', () => {
+  const cause = serverError('08P01', 'unsupported startup parameter: options')
+  assert.match(connectError(cause, { ...attempt, purpose: 'query' }).message, /Give "pool" a pool/)
+  assert.match(
+    connectError(cause, { ...attempt, purpose: 'replication' }).message,
+    /Give "replication" the URL/,
+  )
 })
 
 test('what did not come from PostgreSQL is not quoted: it might hold a secret', () => {
