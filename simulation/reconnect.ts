@@ -8,6 +8,7 @@ import {
   type Cache,
   type DurableSlotOptions,
   defineTable,
+  type LoadProgress,
   NotReadyError,
   openCache,
   StaleError,
@@ -24,14 +25,19 @@ export interface ReconnectOptions {
   /** How often the walsender is killed, and how often the server crashes. */
   readonly kills: number
   readonly crashes: number
-  /** How long a stream is left alone before the next blow, in milliseconds: blows that come faster than loads make the next load wait. */
-  readonly restMs?: number
+  /**
+   * How long a stream is left alone before the next blow, in durations of the last load: the cache lets a load wait that would come too soon after the one
+   * before, so that a server that fails all the time is not loaded from all the time. Default 0.
+   */
+  readonly restLoads?: number
 }
 
 export interface ReconnectResult {
   readonly kills: number
   readonly crashes: number
   readonly loads: number
+  /** How long these took, from the first rows on. */
+  readonly load: Percentiles
   /** Transactions whose writers were told that they had committed. */
   readonly commits: number
   /** Of those, how many the cache did not have at the end, and how many followers of `changes()` were told twice. */
@@ -57,6 +63,8 @@ const WRITERS = 3
  */
 const WRITER_PAUSE_MS = 2
 const FRESH_PATIENCE_MS = 60_000
+/** About what a load takes before its first rows: a connection, and a slot, which waits for those who are writing. */
+const LOAD_BEGINS_MS = 100
 
 interface Account {
   readonly id: number
@@ -80,21 +88,19 @@ const CUT = `select pg_terminate_backend(pid) from pg_stat_activity
 
 /** Makes a database on the server, and runs until everything has been killed as often as it is to be. */
 export async function runReconnect(options: ReconnectOptions): Promise<ReconnectResult> {
-  const { server, seed, slot, kills, crashes, restMs = 0 } = options
+  const { server, seed, slot, kills, crashes, restLoads = 0 } = options
   const random = new Random(seed)
   const url = await createDatabase(server)
   const pool = new pg.Pool({ connectionString: url })
   pool.on('error', () => undefined)
   try {
     await pool.query(schema)
-    let loads = 0
+    const loads = new Loads()
     await using cache = await openCache({
       pool,
       entities: [accounts, ledger],
       slot,
-      onProgress: ({ tables, tablesDone }) => {
-        if (tables === tablesDone) loads++
-      },
+      onProgress: progress => loads.told(progress),
     })
     const writers = new Writers(url)
     // Ends before the cache does, also when something has gone wrong: it would be told of the cache's end, and nobody of what went wrong.
@@ -103,7 +109,7 @@ export async function runReconnect(options: ReconnectOptions): Promise<Reconnect
     const freshMs: number[] = []
     try {
       for (const isCrash of shuffled(random, kills, crashes)) {
-        await sleep(restMs)
+        await sleep(restLoads * (loads.lastMs + LOAD_BEGINS_MS))
         await writers.someCommits(random.between(1, 30))
         if (isCrash) {
           await server.stop('immediate')
@@ -121,7 +127,8 @@ export async function runReconnect(options: ReconnectOptions): Promise<Reconnect
     return {
       kills,
       crashes,
-      loads,
+      loads: loads.timesMs.length,
+      load: percentiles(loads.timesMs),
       commits: writers.committed.length,
       lost: writers.committed.filter(id => !local.has(id)).length + (await follower.missed(pool)),
       doubled: follower.doubled,
@@ -172,6 +179,23 @@ async function differing(cache: Cache, pool: pg.Pool): Promise<number> {
   })
   const { size } = cache.table(ledger).local
   return wrong.length + Math.abs(size - entries.length) + Math.abs(local.size - rows.length)
+}
+
+/** How long loads take. */
+class Loads {
+  readonly timesMs: number[] = []
+  #beganMs: number | null = null
+
+  get lastMs(): number {
+    return this.timesMs.at(-1) ?? 0
+  }
+
+  told({ tables, tablesDone }: LoadProgress): void {
+    this.#beganMs ??= performance.now()
+    if (tables !== tablesDone) return
+    this.timesMs.push(performance.now() - this.#beganMs)
+    this.#beganMs = null
+  }
 }
 
 /** Each moves money from one account to another, counts that in both, and notes it in the ledger: one transaction after another. */
