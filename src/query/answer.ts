@@ -101,9 +101,7 @@ export async function answer<Row extends object, T>(
   if (scope !== null) return answerInScope(context, scope, source, { options, floor }, question)
   const askDatabase = (): Promise<T> => fromDatabase(context, source, { options, floor }, question)
   // Mostly there is nothing to wait for.
-  const memory = isFreshNow(context, options, floor)
-    ? 'yes'
-    : await useOfMemory(context, options, floor, () => source.live.table.failed === null)
+  const memory = isFreshNow(context, options, floor) ? 'yes' : await useOfMemory(context, options, floor)
   if (memory === 'no') return askDatabase()
   let value: T
   try {
@@ -252,7 +250,7 @@ export async function pinNewest(
   open: () => Snapshot,
 ): Promise<Pinned | null> {
   const floor = floorOf(context, options)
-  const memory = await useOfMemory(context, options, floor, () => true)
+  const memory = await useOfMemory(context, options, floor)
   if (memory === 'no') return null
   let snapshot: Snapshot
   // In the same run: what is proven later may be of later commits.
@@ -285,15 +283,14 @@ function isFreshNow(
   return floor === null && gate.stalenessMs() <= maxStaleness
 }
 
-/** Whether memory is to answer. `isHeld`: there is something to serve. */
+/** Whether memory is to answer. If it turns out that it can't, that is another question. */
 async function useOfMemory(
   context: ReadContext,
   options: ReadOptions,
   floor: LogPosition | null,
-  isHeld: () => boolean,
 ): Promise<UseOfMemory> {
   const use = floor === null ? 'yes' : await reach(context, floor, options)
-  return use === 'no' || !(await isFresh(context, options, isHeld)) ? 'no' : use
+  return use === 'no' || !(await isFresh(context, options)) ? 'no' : use
 }
 
 /** Waits for memory to reach the floor. PostgreSQL is past every token. */
@@ -322,7 +319,6 @@ function timeoutPolicy({ onStale }: ReadContext, options: ReadOptions): 'throw' 
 async function isFresh(
   { gate, maxStalenessMs, prove, onStale }: ReadContext,
   options: ReadOptions,
-  isHeld: () => boolean,
 ): Promise<boolean> {
   const bound = options.maxStaleness ?? maxStalenessMs
   if (gate.stalenessMs() <= bound) return true
@@ -334,7 +330,7 @@ async function isFresh(
   }
   const policy = options.onStale ?? onStale
   if (policy === 'throw') throw new StaleError(gate.stalenessMs(), bound)
-  return policy === 'serve' && isHeld()
+  return policy === 'serve'
 }
 
 /** Errors that say that memory has not come as far as a token. */

@@ -65,6 +65,9 @@ async function expectGivenUp(cache: Cache): Promise<void> {
   expect(await table.findUnique({ where: { id: 7 } })).toEqual({ id: 7, text: `${'x'.repeat(100)}7` })
   expect(await table.findUnique({ where: { id: -1 } })).toBeNull()
   await expect(table.findUnique({ where: { id: 7 }, onUnknown: 'throw' })).rejects.toMatchObject(isNamed)
+  // However old it may be: who takes what memory has does not thereby ask PostgreSQL.
+  const served = { where: { id: 7 }, maxStaleness: 0, onStale: 'serve', onUnknown: 'throw' } as const
+  await expect(table.findUnique(served)).rejects.toMatchObject(isNamed)
   const { state, tables } = cache.health()
   expect(state).toBe('live')
   expect(tables).toMatchObject([
