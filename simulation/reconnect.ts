@@ -25,11 +25,8 @@ export interface ReconnectOptions {
   /** How often the walsender is killed, and how often the server crashes. */
   readonly kills: number
   readonly crashes: number
-  /**
-   * How long a stream is left alone before the next blow, in durations of the last load: the cache lets a load wait that would come too soon after the one
-   * before, so that a server that fails all the time is not loaded from all the time. Default 0.
-   */
-  readonly restLoads?: number
+  /** Whether a stream is left alone for so long before the next blow that the cache does not let the next load wait. Default false. */
+  readonly rests?: boolean
 }
 
 export interface ReconnectResult {
@@ -63,8 +60,14 @@ const WRITERS = 3
  */
 const WRITER_PAUSE_MS = 2
 const FRESH_PATIENCE_MS = 60_000
-/** About what a load takes before its first rows: a connection, and a slot, which waits for those who are writing. */
-const LOAD_BEGINS_MS = 100
+/**
+ * A load that would come too soon after the one before has to wait, so that a server that fails all the time is not loaded from all the time: too soon is
+ * before 20 times what that one took, or half a minute.
+ */
+const REST_LOADS = 25
+const REST_MAX_MS = 31_000
+/** Meanwhile little is written, or loads would take longer and longer. */
+const WRITER_REST_MS = 100
 
 interface Account {
   readonly id: number
@@ -88,7 +91,7 @@ const CUT = `select pg_terminate_backend(pid) from pg_stat_activity
 
 /** Makes a database on the server, and runs until everything has been killed as often as it is to be. */
 export async function runReconnect(options: ReconnectOptions): Promise<ReconnectResult> {
-  const { server, seed, slot, kills, crashes, restLoads = 0 } = options
+  const { server, seed, slot, kills, crashes, rests = false } = options
   const random = new Random(seed)
   const url = await createDatabase(server)
   const pool = new pg.Pool({ connectionString: url })
@@ -109,7 +112,7 @@ export async function runReconnect(options: ReconnectOptions): Promise<Reconnect
     const freshMs: number[] = []
     try {
       for (const isCrash of shuffled(random, kills, crashes)) {
-        await sleep(restLoads * (loads.lastMs + LOAD_BEGINS_MS))
+        if (rests) await writers.rest(Math.min(REST_LOADS * (freshMs.at(-1) ?? 0), REST_MAX_MS))
         await writers.someCommits(random.between(1, 30))
         if (isCrash) {
           await server.stop('immediate')
@@ -186,10 +189,6 @@ class Loads {
   readonly timesMs: number[] = []
   #beganMs: number | null = null
 
-  get lastMs(): number {
-    return this.timesMs.at(-1) ?? 0
-  }
-
   told({ tables, tablesDone }: LoadProgress): void {
     this.#beganMs ??= performance.now()
     if (tables !== tablesDone) return
@@ -206,6 +205,7 @@ class Writers {
   readonly #workers: Promise<void>[]
   #next = 1
   #going = true
+  #pauseMs = WRITER_PAUSE_MS
 
   constructor(url: string) {
     this.#pool = new pg.Pool({ connectionString: url, max: WRITERS })
@@ -216,6 +216,12 @@ class Writers {
   async someCommits(count: number): Promise<void> {
     const enough = this.committed.length + count
     while (this.committed.length < enough) await sleep(1)
+  }
+
+  async rest(forMs: number): Promise<void> {
+    this.#pauseMs = WRITER_REST_MS
+    await sleep(forMs)
+    this.#pauseMs = WRITER_PAUSE_MS
   }
 
   async stop(): Promise<void> {
@@ -239,7 +245,7 @@ class Writers {
           [from, to, id],
         )
         this.committed.push(id)
-        await sleep(WRITER_PAUSE_MS)
+        await sleep(this.#pauseMs)
       } catch {
         // The server is down, or was: what became of the transaction is not known.
         await sleep(10)

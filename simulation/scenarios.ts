@@ -248,15 +248,13 @@ const CHOICE = 3
 const FAULTS_MIN = 3
 /** A server that crashes for every so many walsenders that are killed. */
 const KILLS_PER_CRASH = 5
-/** Long enough for a load to have been worth its while: the cache asks for 20 times what it took. */
-const REST_LOADS = 25
 /** From the moment when the server accepts connections: with a durable slot, memory has to be fresh again by then; with a temporary one, and a load more. */
 const FRESH_AGAIN_MS = 1_000
 
 async function runReconnects({ server, seed, steps }: ScenarioOptions): Promise<ScenarioOutcome> {
   const counts = { server, seed, kills: steps, crashes: Math.ceil(steps / KILLS_PER_CRASH) }
   const durable = await runReconnect({ ...counts, slot: { durable: true, name: 'walcache_simulation' } })
-  const temporary = await runReconnect({ ...counts, slot: { temporary: true }, restLoads: REST_LOADS })
+  const temporary = await runReconnect({ ...counts, slot: { temporary: true }, rests: true })
   const problems = Object.entries({ durable, temporary }).flatMap(([slot, result]) =>
     (['lost', 'doubled', 'differing', 'wrong'] as const)
       .filter(count => result[count] > 0)

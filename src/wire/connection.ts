@@ -14,7 +14,7 @@ const CONNECT_LIMIT_MS = 10_000
 const TERMINATE_LIMIT_MS = 1_000
 
 export interface ConnectionOptions {
-  /** Where replication connects, if not where the pool does: poolers carry queries only. */
+  /** Where the replication connection goes, if not where the pool does, or as which role. */
   readonly replication?: ConnectionSource
   readonly settings: SessionSettings
   /** Names our sessions in `pg_stat_activity`, and in `synchronous_standby_names`, where it must not stand. */
