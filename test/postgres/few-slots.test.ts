@@ -3,6 +3,7 @@ import { afterAll, beforeAll, expect, test } from 'vitest'
 import { defineTable, openCache } from '../../src/index.js'
 import { databaseOn, type OwnDatabase, poolOf, until } from '../support/cache.js'
 import { type PostgresServer, startPostgres } from '../support/postgres.js'
+import { shows } from '../support/shows.js'
 
 const NAME = 'walcache_only'
 
@@ -27,6 +28,7 @@ async function shop(): Promise<OwnDatabase> {
 }
 
 test('a table that was altered is read anew, and one more is added', async () => {
+  shows('C18')
   const db = await shop()
   await using cache = await openCache({ pool: poolOf(db.url), entities: [items] })
   const { local } = cache.table(items)
