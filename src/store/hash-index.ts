@@ -92,7 +92,7 @@ export class HashIndex {
     const page = this.#pages[segment >>> 5]!
     const base = (segment & (PAGE_SEGMENTS - 1)) * this.#segmentWords
     let head: Address = NONE
-    for (let at = hash; ; at++) {
+    for (let at = homeSlot(hash); ; at++) {
       const place = base + (at & SLOT_MASK) * HEADED_SLOT_WORDS
       const entry = page[place]!
       if (entry === 0) return head
